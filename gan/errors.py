@@ -1,0 +1,9 @@
+"""The one error class for what a user can cause."""
+
+
+class UserError(Exception):
+    """A mistake that a user can correct.
+
+    The message is one line that names the file or option, the rule, the value and the remedy.
+    The command line prints it without a traceback and exits with 1.
+    """
