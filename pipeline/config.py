@@ -1,0 +1,156 @@
+"""Experiments and suites: YAML files, read strictly into frozen dataclasses, with overrides from the command line."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from gan.config import Config, parse_config
+from gan.errors import UserError
+from gan.schema import STRICT, Name, PositiveInt
+from pipeline.validation import explain
+from pipeline.yaml_loader import parse_yaml, read_yaml
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, config=STRICT)
+class DatasetConfig:
+    """What `prepare` is asked for."""
+
+    name: Name
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    num_images: PositiveInt | None = None
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 64
+
+
+@dataclass(frozen=True, config=STRICT)
+class CellConfig:
+    """One row of a suite: a variant, with what differs from its file."""
+
+    variant: str
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluationConfig:
+    """What `evaluate` is asked for. num_samples: generated images, and real ones for the floor row."""
+
+    extractors: Annotated[tuple[str, ...], Field(min_length=1)]
+    num_samples: Annotated[int, Field(ge=2, le=10**6)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class SuiteConfig:
+    """Variants x seeds on one dataset. `set` holds for all rows, a row's own `set` is applied after it."""
+
+    title: str
+    dataset: DatasetConfig
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    evaluation: EvaluationConfig
+    cells: Annotated[tuple[CellConfig, ...], Field(min_length=1)]
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def experiments_directory() -> Path:
+    """Return the folder of the experiments: the working directory's own, else the one that is installed."""
+    package = Path(__file__).parent
+    candidates = [Path.cwd() / "experiments", package.parent / "experiments", package / "experiments"]
+    return next((path for path in candidates if path.is_dir()), candidates[-1])
+
+
+def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration of a variant's name or YAML file, with overrides such as "optimizer.lr=2e-4".
+
+    Raises UserError that names the file or the override, the field, the rule, the value and the remedy.
+    """
+    path = _find(variant, experiments_directory(), "--variant", "variants")
+    data = {"variant": path.stem} | read_yaml(path)
+    origins = apply_overrides(data, overrides)
+    try:
+        return parse_config(data)
+    except ValidationError as error:
+        raise UserError(explain(error, Config, data, str(path), origins)) from None
+
+
+def load_suite(suite: str) -> SuiteConfig:
+    """Return the suite of a name or YAML file; its variants and overrides are checked too."""
+    path = _find(suite, experiments_directory() / "suites", "SUITE", "suites")
+    data = read_yaml(path)
+    try:
+        config: SuiteConfig = TypeAdapter(SuiteConfig).validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise UserError(explain(error, SuiteConfig, data, str(path), {})) from None
+    for cell in config.cells:
+        try:
+            load_experiment(cell.variant, overrides_of(config, cell))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    return config
+
+
+def overrides_of(suite: SuiteConfig, cell: CellConfig) -> list[str]:
+    """Return a cell's overrides in the form of the command line."""
+    return [f"{key}={_flow(value)}" for key, value in {**suite.set, **cell.set}.items()]
+
+
+def _flow(value: object) -> str:
+    """Return a value as YAML on one line."""
+    return str(yaml.safe_dump(value, default_flow_style=True, width=10**6)).removesuffix("\n...\n").strip()
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """Set dotted keys in place; return which override set which key, for messages."""
+    origins: dict[tuple[str, ...], str] = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        keys = tuple(key.strip().split("."))
+        if not separator or not all(keys):
+            raise UserError(f"--set must be FIELD=VALUE, for example optimizer.lr=2e-4, got '{override}'.")
+        target = data
+        for depth, part in enumerate(keys[:-1], start=1):
+            child = target.get(part)
+            if not isinstance(child, dict):
+                near = difflib.get_close_matches(part, [k for k, v in target.items() if isinstance(v, dict)], n=1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                raise UserError(f"--set {override}: {'.'.join(keys[:depth])} is not a group of fields.{hint}")
+            target = child
+        target[keys[-1]] = parse_yaml(text, f"--set {override}")
+        origins[keys] = f"--set {override}"
+    return origins
+
+
+def _find(name: str, directory: Path, option: str, kind: str) -> Path:
+    """Return the file that a name or a path of a YAML file stands for."""
+    given = Path(name)
+    if given.suffix in (".yaml", ".yml"):
+        if given.is_file():
+            return given
+        raise UserError(f"{option}: the file '{name}' does not exist. Give the path of a YAML file or a name.")
+    known = sorted(path.stem for path in directory.glob("*.yaml"))
+    if name in known:
+        return directory / f"{name}.yaml"
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise UserError(
+        f"{option} must be one of the {kind} {', '.join(known)} (in {directory}) or a YAML file, got '{name}'.{hint}"
+    )
+
+
+def dump_yaml(config: Config) -> str:
+    """Return the resolved configuration as YAML that `--variant FILE` reads back."""
+    return str(yaml.safe_dump(_plain(config.to_dict()), sort_keys=False, allow_unicode=True))
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
