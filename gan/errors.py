@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line that names the file or option, the rule, the value and the remedy.
     The command line prints it without a traceback and exits with 1.
     """
+
+
+class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
+    """Work stopped by Ctrl-C or SIGTERM, with everything stored. The message says how to go on."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from gan.schema import STRICT, NonNegativeFloat, PositiveFloat, Probability
+from gan.schema import STRICT, PositiveFloat, Probability
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,11 +46,10 @@ class SGD:
     name: Literal["sgd"]
     lr: PositiveFloat
     momentum: Probability
-    weight_decay: NonNegativeFloat = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer of these parameters."""
-        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
 
 
 OptimizerConfig = Annotated[Adam | RMSprop | SGD, Field(discriminator="name")]

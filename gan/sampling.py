@@ -118,6 +118,8 @@ def load_generator(path: Path, device: torch.device) -> TrainedGenerator:
         step = int(content["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: is not a generator of this version ({type(error).__name__}). Train again.") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise UserError(f"{path}: has weights that are not finite: its training diverged. Lower the learning rate.")
     network.to(device, memory_format=torch.channels_last)
     return TrainedGenerator(config, step, network.eval())
 

@@ -9,6 +9,5 @@ STRICT = ConfigDict(extra="forbid", strict=True)
 
 Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]

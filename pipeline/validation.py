@@ -23,6 +23,8 @@ def explain(
     details = error.errors(include_url=False)
     first = details[0]
     path = _path_in(data, first["loc"])
+    if first["type"].startswith("union_tag"):
+        path = (*path, "name")
     named = next((text for keys, text in origins.items() if path[: len(keys)] == keys), where)
     more = f" ({len(details) - 1} more like this.)" if len(details) > 1 else ""
     return f"{named}: {_sentence(first, path, model, data)}{more}"
@@ -59,7 +61,7 @@ def _sentence(detail: ErrorDetails, path: Path, model: type, data: Any) -> str:
             "?" if "Did you mean" in detail["msg"] else "."
         )
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _tag_sentence(detail, name)
+        return _tag_sentence(detail, ".".join(str(part) for part in path[:-1]))
     if kind == "literal_error":
         return f"{name} must be one of {context['expected']}, {got}.{_suggest(detail['input'], context['expected'])}"
     rule = detail["msg"].removeprefix("Input ").removeprefix("Value ").replace("should", "must", 1)

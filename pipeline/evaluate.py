@@ -1,0 +1,239 @@
+"""The evaluate stage: from a trained generator, or from real images, to distances with their protocol.
+
+No files lie between the generator and the features. The reference is one half of the dataset, the same for all; the
+other half is what real images are measured with (the floor).
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan.devices import select_device
+from gan.errors import UserError
+from gan.randomness import Stream, generator
+from gan.sampling import CHUNK
+from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Extractor, extract_features, load_extractor
+from pipeline.metrics.measures import measure
+from pipeline.metrics.reference import reference_features
+from pipeline.sample import load_trained
+from pipeline.tracking import Run, Stage, Store
+from pipeline.workspace import Workspace
+
+TAG = "evaluation."  # + extractor + "." + protocol hash: the result as JSON
+SAMPLING_SEED = 1000  # not a training seed: the images of fixed latents are not measured
+SPLIT_SEED = 0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one run under one protocol. again: they had been measured before."""
+
+    run_id: str
+    name: str
+    protocol: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    again: bool
+
+    @property
+    def protocol_hash(self) -> str:
+        """Short name of the protocol: results with another hash are not comparable."""
+        return protocol_hash(self.protocol)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Indices of the two halves of a dataset, each in random order: rows never share an image with the reference."""
+
+    reference: np.ndarray
+    held_out: np.ndarray
+
+
+def split(num_images: int) -> Halves:
+    """Return the halves of a dataset; they depend on the number of images alone, and their order is by content."""
+    order = generator(SPLIT_SEED, Stream.SPLIT).permutation(num_images)
+    return Halves(order[num_images // 2 :], order[: num_images // 2])
+
+
+def protocol_hash(protocol: Mapping[str, Any]) -> str:
+    """Return eight hexadecimal digits that stand for a protocol."""
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def evaluate(
+    run_id: str,
+    *,
+    store: Store,
+    workspace: Workspace,
+    num_samples: int = 10_000,
+    extractor: str = DEFAULT_EXTRACTOR,
+    weights: Path | None = None,
+    seed: int = SAMPLING_SEED,
+    device: str = "auto",
+    show_progress: bool = True,
+) -> Evaluation:
+    """Measure a training run's last generator against its dataset's reference half, into that run.
+
+    Raises UserError for a run without generator, a dataset that is missing or another one, and missing weights.
+    """
+    torch_device = select_device(device)
+    run = store.get(run_id)
+    trained = load_trained(run, store, torch_device)
+    dataset = _dataset_of(run, workspace)
+    network = load_extractor(extractor, weights=weights, device=torch_device)
+    measuring = _Measuring(dataset, network, num_samples, seed, workspace, show_progress)
+
+    if done := _earlier(run, network, measuring.protocol):
+        return done
+    samples = trained.sample(seed=seed, num=num_samples, device=torch_device)
+    metrics = measuring.measure(samples, run.name)
+    return _store(store, run_id, run.name, network, measuring.protocol, metrics, num_samples)
+
+
+def evaluate_real(
+    data: str,
+    *,
+    store: Store,
+    workspace: Workspace,
+    num_samples: int = 10_000,
+    extractor: str = DEFAULT_EXTRACTOR,
+    weights: Path | None = None,
+    seed: int = SAMPLING_SEED,
+    device: str = "auto",
+    show_progress: bool = True,
+) -> Evaluation:
+    """Measure held-out real images against the reference half: the floor of the table, in a run of its own."""
+    torch_device = select_device(device)
+    dataset = load_dataset(data, workspace.data)
+    network = load_extractor(extractor, weights=weights, device=torch_device)
+    measuring = _Measuring(dataset, network, num_samples, seed, workspace, show_progress)
+    held_out = split(len(dataset.images)).held_out[:num_samples]
+    if len(held_out) < num_samples:
+        log.warning(
+            "Half of dataset '%s' has %d images: the floor is measured with so many instead of %d.",
+            data, len(held_out), num_samples,
+        )  # fmt: skip
+
+    name = f"real-{dataset.name}"
+    tags = {"stage": Stage.REAL, "variant": "real", "dataset": dataset.name, "dataset_digest": dataset.digest}
+    earlier = store.find({"stage": Stage.REAL, "dataset_digest": dataset.digest})
+    for run in earlier:
+        if done := _earlier(run, network, measuring.protocol):
+            return done
+    metrics = measuring.measure(_images(dataset, held_out), name, num_images=len(held_out))
+    resume = earlier[0].run_id if earlier and store.project_run is None else None
+    with store.open_run(name=name, tags=tags, resume=resume, description="Held-out real images: the floor.") as writer:
+        return _store(store, writer.run_id, name, network, measuring.protocol, metrics, len(held_out))
+
+
+class _Measuring:
+    """The reference features and the protocol of one dataset, extractor and number of samples."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        network: Extractor,
+        num_samples: int,
+        seed: int,
+        workspace: Workspace,
+        show_progress: bool,
+    ) -> None:
+        if num_samples < 2:
+            raise UserError(f"--num-samples must be at least 2, got {num_samples}.")
+        self.dataset, self.network, self.num_samples = dataset, network, num_samples
+        self.cache, self.show_progress = workspace.cache / "features", show_progress
+        self.indices = np.sort(split(len(dataset.images)).reference[:num_samples])
+        if len(self.indices) < 2:
+            raise UserError(f"Dataset '{dataset.name}' is too small to measure against. Prepare at least 4 images.")
+        self.protocol: dict[str, Any] = {
+            "dataset": dataset.name,
+            "dataset_digest": dataset.digest,
+            "reference": f"reference half (split seed {SPLIT_SEED})",
+            "num_reference": len(self.indices),
+            "num_samples": num_samples,
+            "sampling_seed": seed,
+            "checkpoint": "last",
+            "generator_mode": "eval",
+            "quantisation": "clamp to [-1, 1], round((x + 1) * 127.5), uint8, no file in between",
+            **network.protocol,
+        }
+
+    def measure(self, batches: Iterable[Tensor], name: str, num_images: int | None = None) -> dict[str, float]:
+        """Return the metrics of uint8 batches [B, 3, H, W]."""
+        real = reference_features(
+            self.network,
+            self.dataset.images,
+            dataset_digest=self.dataset.digest,
+            indices=self.indices,
+            cache=self.cache,
+            progress=self.show_progress,
+        )
+        fake = extract_features(
+            self.network,
+            batches,
+            num_images=num_images or self.num_samples,
+            description=f"{name}: features",
+            progress=self.show_progress,
+        )
+        return measure(self.network, real, fake)
+
+
+def _images(dataset: Dataset, indices: np.ndarray) -> Iterable[Tensor]:
+    for start in range(0, len(indices), CHUNK):
+        pixels = torch.from_numpy(dataset.images[np.sort(indices[start : start + CHUNK])])
+        yield pixels.permute(0, 3, 1, 2)
+
+
+def _dataset_of(run: Run, workspace: Workspace) -> Dataset:
+    """Return the dataset that a run was trained on; another one of the same name is refused."""
+    name, digest = run.tags.get("dataset", ""), run.tags.get("dataset_digest", "")
+    dataset = load_dataset(name, workspace.data)
+    if dataset.digest != digest:
+        raise UserError(
+            f"Dataset '{name}' has digest {dataset.digest[:12]}, run {run.run_id} was trained on {digest[:12]}. "
+            "Prepare the images that it was trained on."
+        )
+    return dataset
+
+
+def _tag(network: Extractor, protocol: Mapping[str, Any]) -> str:
+    return f"{TAG}{network.name}.{protocol_hash(protocol)}"
+
+
+def _earlier(run: Run, network: Extractor, protocol: Mapping[str, Any]) -> Evaluation | None:
+    """Return what was measured before under this protocol."""
+    text = run.tags.get(_tag(network, protocol))
+    return Evaluation(run.run_id, run.name, protocol, json.loads(text)["metrics"], again=True) if text else None
+
+
+def _store(
+    store: Store,
+    run_id: str,
+    name: str,
+    network: Extractor,
+    protocol: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    num_measured: int,
+) -> Evaluation:
+    """Log metrics, rounded for the UI, and metrics with protocol as an artifact and a tag."""
+    writer = store.writer(run_id)
+    result = {
+        "protocol_hash": protocol_hash(protocol),
+        "protocol": dict(protocol),
+        "num_measured": num_measured,
+        "metrics": dict(metrics),
+    }
+    writer.log_values({f"final/{key}": value for key, value in metrics.items()})
+    writer.log_text(json.dumps(result, indent=2, sort_keys=True), f"evaluation/{network.name}-{result['protocol_hash']}.json")
+    writer.set_tags({_tag(network, protocol): json.dumps(result, sort_keys=True)})  # last: it says that all is there
+    return Evaluation(run_id, name, protocol, metrics, again=False)

@@ -1,0 +1,82 @@
+"""The sample stage: images of a trained generator, as pictures that a person looks at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from PIL import Image
+
+from gan.devices import select_device
+from gan.errors import UserError
+from gan.files import write_atomic
+from gan.randomness import sample_latents
+from gan.sampling import TrainedGenerator, decode, interpolate, load_generator
+from pipeline.images import grid
+from pipeline.tracking import Run, Stage, Store
+from pipeline.train import GENERATOR
+
+ROWS, COLUMNS = 8, 10  # of an interpolation
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was written."""
+
+    directory: Path
+    files: tuple[Path, ...]
+
+
+def load_trained(run: Run, store: Store, device: torch.device) -> TrainedGenerator:
+    """Return the generator of a training run, from the tracking store.
+
+    Raises UserError for a run of another kind or without a generator.
+    """
+    if run.tags.get("stage") != Stage.TRAIN:
+        raise UserError(f"--run: {run.run_id} ({run.name}) is not a training run. `mlflow ui` lists them.")
+    if run.tags.get("health") == "diverged":
+        raise UserError(f"run {run.run_id} ({run.name}) diverged and has no generator. Lower the learning rate.")
+    with TemporaryDirectory() as folder:
+        return load_generator(store.download(run, GENERATOR, Path(folder)), device)
+
+
+def sample(
+    run_id: str,
+    *,
+    store: Store,
+    num: int = 64,
+    seed: int = 0,
+    directory: Path,
+    single: bool = False,
+    device: str = "auto",
+) -> Samples:
+    """Write a grid of images 0, ..., num - 1 of a seed, an interpolation between latents and, if asked, single PNGs.
+
+    The pictures go to `directory`; the grid and the interpolation to the run as well.
+    """
+    torch_device = select_device(device)
+    run = store.get(run_id)
+    trained = load_trained(run, store, torch_device)
+    images = torch.cat(list(trained.sample(seed=seed, num=num, device=torch_device)))
+
+    name = f"{run.name}-seed{seed}"
+    pictures = {
+        f"{name}-grid.png": grid(images, columns=max(1, round(num**0.5))),
+        f"{name}-interpolation.png": grid(_interpolations(trained, seed, torch_device), columns=COLUMNS),
+    }
+    if single:
+        pictures |= {f"{name}/{i:06d}.png": image.permute(1, 2, 0).numpy() for i, image in enumerate(images)}
+    for file, picture in pictures.items():
+        write_atomic(directory / file, lambda path, picture=picture: Image.fromarray(picture).save(path, "PNG"))
+
+    writer = store.writer(run_id)
+    for file in list(pictures)[:2]:
+        writer.log_file(directory / file, "samples")
+    return Samples(directory, tuple(directory / file for file in pictures))
+
+
+def _interpolations(trained: TrainedGenerator, seed: int, device: torch.device) -> torch.Tensor:
+    """Return ROWS paths of COLUMNS images, uint8 [ROWS * COLUMNS, 3, H, W], from image 2i to image 2i + 1."""
+    ends = sample_latents(seed, range(2 * ROWS), trained.config.latent_size)
+    paths = [interpolate(first, last, COLUMNS) for first, last in zip(ends[::2], ends[1::2], strict=True)]
+    return decode(trained.network, torch.cat(paths), device)

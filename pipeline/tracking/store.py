@@ -1,0 +1,205 @@
+"""The tracking store: which one, its first use, finding runs and opening them."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Run as MlflowRun
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+
+from gan.errors import UserError
+from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage
+
+for _name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A connected tracking store and the experiment that new runs go to.
+
+    project_run: the run that `mlflow run` made for this command, if it was started so.
+    """
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+    project_run: str | None
+
+    def find(self, tags: Mapping[str, str]) -> list[Run]:
+        """Return this project's runs that carry these tags, of all experiments, oldest first."""
+        wanted = {"project": PROJECT, **tags}
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+        experiments = [e.experiment_id for e in self.client.search_experiments(view_type=ViewType.ACTIVE_ONLY)]
+        runs: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            runs += [_record(run) for run in page]
+            token = page.token
+            if not token:
+                return runs
+
+    def get(self, run_id: str) -> Run:
+        """Return a run of this project.
+
+        Raises UserError where it does not exist.
+        """
+        try:
+            run = _record(self.client.get_run(run_id))
+        except MlflowException:
+            raise UserError(
+                f"--run: there is no run '{run_id}' in {self.uri}. `mlflow ui` lists the runs; "
+                "MLFLOW_TRACKING_URI selects another store."
+            ) from None
+        if run.tags.get("project") != PROJECT:
+            raise UserError(f"--run: '{run_id}' is not a run of this project. Choose one that `pipeline train` made.")
+        return run
+
+    def writer(self, run_id: str) -> RunWriter:
+        """Return a writer that leaves the run's status alone."""
+        return RunWriter(self.client, run_id)
+
+    def last_step(self, run_id: str, key: str) -> int:
+        """Return the last step of a curve, -1 where there is none."""
+        return max((point.step for point in self.client.get_metric_history(run_id, key)), default=-1)
+
+    def download(self, run: Run, path: str, target: Path) -> Path:
+        """Copy an artifact of a run into a folder and return its path.
+
+        Raises UserError where the run has no such artifact.
+        """
+        try:
+            return Path(self.client.download_artifacts(run.run_id, path, str(target)))
+        except (MlflowException, OSError) as error:
+            raise UserError(
+                f"run {run.run_id} ({run.name}, {run.status}) has no artifact {path}. Let its training finish first."
+            ) from error
+
+    @contextmanager
+    def open_run(
+        self, *, name: str, tags: Mapping[str, str], resume: str | None = None, description: str | None = None
+    ) -> Iterator[RunWriter]:
+        """Start a run, or go on with one; it ends FINISHED, or FAILED by an exception.
+
+        A command that `mlflow run` started uses the run that was made for it.
+        """
+        run_id = resume or self.project_run
+        all_tags = {"project": PROJECT, "mlflow.source.git.commit": _git_commit()} | dict(tags)
+        with mlflow.start_run(
+            run_id=run_id,
+            experiment_id=None if run_id else self.experiment_id,
+            run_name=name,
+            tags={key: value for key, value in all_tags.items() if value},
+            description=description,
+        ) as active:
+            writer = self.writer(active.info.run_id)
+            writer.set_tags({"mlflow.runName": name})
+            yield writer
+            writer.flush()
+
+    def log_dataset(self, name: str, digest: str, source: Mapping[str, str]) -> None:
+        """Connect the active run with its dataset."""
+        mlflow.log_input(MetaDataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:32]), "training")
+
+    def point_to(self, targets: Sequence[str], sentence: str) -> None:
+        """Where `mlflow run` made a run for a command that writes into others, say so in it."""
+        if self.project_run and self.project_run not in targets:
+            writer = self.writer(self.project_run)
+            writer.set_tags({"project": PROJECT, "stage": Stage.COMMAND, "targets": " ".join(targets)[:5000]})
+            writer.describe(sentence)
+
+
+def connect() -> Store:
+    """Connect to the store of MLFLOW_TRACKING_URI, else of ./mlflow.db; the first use is safe among processes.
+
+    Raises UserError for a relative SQLite URI, which means another file in every folder, and for a store that
+    cannot be used.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI: a SQLite path must be absolute, got '{uri}'. "
+            f"Use sqlite:///{Path.cwd() / uri.removeprefix('sqlite:///')} or unset it."
+        )
+    mlflow.set_tracking_uri(uri)
+    project_run = os.environ.pop("MLFLOW_RUN_ID", None)
+    try:
+        with _first_use(uri):
+            client = MlflowClient()
+            experiment_id = _experiment(client, uri)
+    except MlflowException as error:
+        raise UserError(f"The tracking store {uri} cannot be used: {str(error).splitlines()[0]}") from error
+    return Store(client, uri, experiment_id, project_run)
+
+
+@contextmanager
+def _first_use(uri: str) -> Iterator[None]:
+    """Hold a lock beside a SQLite file while its tables and the experiment are made."""
+    if not uri.startswith("sqlite:////"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{database}.lock", timeout=120):
+            yield
+    except OSError as error:
+        raise UserError(f"{database}: cannot be written ({error.strerror or error}). Choose another folder.") from error
+
+
+def _experiment(client: MlflowClient, uri: str) -> str:
+    """Return the experiment that the environment names, else this project's own, made where it is missing."""
+    if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return experiment_id
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    location = None
+    if uri.startswith("sqlite:////"):
+        location = (Path(uri.removeprefix("sqlite:///")).parent / "mlruns" / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _record(run: MlflowRun) -> Run:
+    return Run(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=run.info.run_name or run.info.run_id,
+        status=run.info.status,
+        tags=run.data.tags,
+        params=run.data.params,
+        metrics=run.data.metrics,
+        start_time=run.info.start_time,
+    )
+
+
+def _git_commit() -> str:
+    """Return the commit of the code, or nothing where it is not in a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]  # a console script does not set the tag
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def ui_hint(store: Store) -> str:
+    """Return the command and the address that show the runs."""
+    path = f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
+    if store.uri.startswith("http"):
+        return f"Runs: {store.uri.rstrip('/')}{path}"
+    folder = Path(store.uri.removeprefix("sqlite:///")).parent
+    where = "" if folder == Path.cwd() else f"cd {folder} && "
+    return f"Runs: {where}mlflow ui, then http://127.0.0.1:5000{path}"

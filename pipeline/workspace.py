@@ -1,0 +1,26 @@
+"""Where things lie: all of it in the working directory, as MLflow does."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one working directory."""
+
+    root: Path = field(default_factory=Path.cwd)
+
+    @property
+    def data(self) -> Path:
+        """Prepared datasets, one folder each."""
+        return self.root / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, one folder a run."""
+        return self.root / "checkpoints"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again."""
+        return self.root / "cache"
