@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gan.errors import UserError
-from gan.files import sha256_of, write_atomic
+from gan.files import sha256_of, storage_errors, write_json_atomic, write_tensors_atomic
 
 FORMAT = 1
 KEEP = 2
@@ -30,9 +30,11 @@ class Checkpoints:
     def save(self, step: int, content: dict[str, Any]) -> None:
         """Write tensors and plain values as the checkpoint of a step, atomically, and remove old ones."""
         path = self.directory / f"step-{step:09d}.pt"
-        write_atomic(path, lambda temporary: torch.save(content, temporary))
-        description = {"format": FORMAT, "step": step, "fingerprint": self.fingerprint, "sha256": sha256_of(path)}
-        write_atomic(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(description)))
+        with storage_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_tensors_atomic(path, content)
+            description = {"format": FORMAT, "step": step, "fingerprint": self.fingerprint, "sha256": sha256_of(path)}
+            write_json_atomic(path.with_suffix(".json"), description)
         for old in self._descriptions()[KEEP:]:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)

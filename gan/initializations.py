@@ -20,7 +20,7 @@ def normal_002(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def torch_default(module: nn.Module) -> None:  # noqa: ARG001 -- every entry of the table takes the module
+def torch_default(module: nn.Module) -> None:
     """Leave what torch's own constructors drew (Kaiming uniform)."""
 
 

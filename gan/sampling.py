@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan.config import Config, parse_config
 from gan.errors import UserError
-from gan.files import write_atomic
+from gan.files import storage_errors, write_tensors_atomic
 from gan.randomness import sample_latents
 
 CHUNK = 64
@@ -42,8 +42,9 @@ def decode(generator: nn.Module, latents: Tensor, device: torch.device) -> Tenso
     """Return the images, uint8 [N, 3, H, W] on the CPU, of latents [N, latent_size]."""
     padding = -len(latents) % CHUNK
     padded = torch.cat([latents, latents.new_zeros(padding, latents.shape[1])])
+    dtype = next(generator.parameters()).dtype
     with evaluating(generator):
-        chunks = [to_uint8(generator(chunk.to(device))).cpu() for chunk in padded.split(CHUNK)]
+        chunks = [to_uint8(generator(chunk.to(device, dtype))).cpu() for chunk in torch.split(padded, CHUNK)]
     return torch.cat(chunks)[: len(latents)]
 
 
@@ -102,7 +103,8 @@ def save_generator(path: Path, config: Config, step: int, generator: nn.Module) 
     """Write the generator's weights with its configuration, atomically."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in generator.state_dict().items()}
     content = {"format": FORMAT, "step": step, "config": config.to_dict(), "weights": weights}
-    write_atomic(path, lambda temporary: torch.save(content, temporary))
+    with storage_errors(path):
+        write_tensors_atomic(path, content)
 
 
 def load_generator(path: Path, device: torch.device) -> TrainedGenerator:
@@ -120,7 +122,7 @@ def load_generator(path: Path, device: torch.device) -> TrainedGenerator:
         raise UserError(f"{path}: is not a generator of this version ({type(error).__name__}). Train again.") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         raise UserError(f"{path}: has weights that are not finite: its training diverged. Lower the learning rate.")
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     return TrainedGenerator(config, step, network.eval())
 
 

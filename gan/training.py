@@ -89,7 +89,7 @@ class Outcome:
     diverged: bool
 
 
-def build(config: Config, seed: int, device: torch.device) -> State:
+def build(config: Config, seed: int, device: torch.device, dtype: torch.dtype = torch.float32) -> State:
     """Return networks with initial weights that depend on the seed alone, and their optimizers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.WEIGHTS))
@@ -97,8 +97,8 @@ def build(config: Config, seed: int, device: torch.device) -> State:
         discriminator = config.discriminator.build(LOSSES[config.loss].output())
         for network in (generator, discriminator):
             network.apply(INITIALIZATIONS[config.initialization])
-    generator.to(device, memory_format=torch.channels_last)
-    discriminator.to(device, memory_format=torch.channels_last)
+    for network in (generator, discriminator):
+        network.to(device, dtype).to(memory_format=torch.channels_last)
     return State(
         generator,
         discriminator,
@@ -120,18 +120,19 @@ class RealImages:
     config: Config
     seed: int
     device: torch.device
+    dtype: torch.dtype = torch.float32
     _epoch: int = -1
     _order: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def batch(self, step: int) -> Tensor:
-        """Return the real images, float32 [B, 3, H, W] in [-1, 1], of step 1, 2, ..."""
+        """Return the real images [B, 3, H, W] in [-1, 1], of step 1, 2, ..."""
         epoch, position = divmod(step - 1, self.config.steps_per_epoch(len(self.images)))
         if epoch != self._epoch:
             self._epoch, self._order = epoch, epoch_order(self.seed, epoch, len(self.images))
         start = position * self.config.batch_size
         chosen = np.sort(self._order[start : start + self.config.batch_size])  # sorted: the disk reads forwards
         pixels = torch.from_numpy(self.images[chosen]).to(self.device)
-        return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        return pixels.permute(0, 3, 1, 2).to(self.dtype).div(127.5).sub(1)
 
 
 @contextmanager
@@ -153,7 +154,7 @@ def train_step(config: Config, state: State, real: Tensor, seed: int) -> None:
 
     def fakes(stream: Stream) -> Tensor:
         latents = step_latents(seed, stream, step, len(real), config.latent_size)
-        images: Tensor = state.generator(latents.to(real.device))
+        images: Tensor = state.generator(latents.to(real))
         return images
 
     with torch.set_grad_enabled(updates_generator and not config.fresh_latents):
@@ -163,7 +164,7 @@ def train_step(config: Config, state: State, real: Tensor, seed: int) -> None:
     fake_logits = state.discriminator.logits(fake.detach())
     discriminator_loss = loss.discriminator(real_logits, fake_logits)
     state.discriminator_optimizer.zero_grad(set_to_none=True)
-    discriminator_loss.backward()
+    discriminator_loss.backward()  # type: ignore[no-untyped-call]
     state.discriminator_optimizer.step()
     if config.weight_clip is not None:
         clip_weights(state.discriminator, config.weight_clip)
@@ -175,7 +176,7 @@ def train_step(config: Config, state: State, real: Tensor, seed: int) -> None:
         with frozen(state.discriminator):
             generator_loss = loss.generator(state.discriminator.logits(fake))
             state.generator_optimizer.zero_grad(set_to_none=True)
-            generator_loss.backward()
+            generator_loss.backward()  # type: ignore[no-untyped-call]
         state.generator_optimizer.step()
 
     with torch.no_grad():
@@ -203,6 +204,7 @@ def train(
     checkpoints: Checkpoints,
     observer: Observer,
     stopping: Callable[[], bool] = lambda: False,
+    dtype: torch.dtype = torch.float32,
 ) -> Outcome:
     """Train to the end, from the newest checkpoint where there is one.
 
@@ -217,10 +219,10 @@ def train(
     num_steps = config.num_steps(len(images))
     point_every = max(1, num_steps // NUM_POINTS)
     grid_steps = {round(num_steps * (i + 1) / NUM_GRIDS) for i in range(NUM_GRIDS)}
-    real_images = RealImages(images, config, seed, device)
+    real_images = RealImages(images, config, seed, device, dtype)
     fixed_latents = sample_latents(seed, range(NUM_FIXED), config.latent_size)
 
-    state = build(config, seed, device)
+    state = build(config, seed, device, dtype)
     checkpoint = checkpoints.load_latest()
     if checkpoint is not None:
         state.load_dict(checkpoint)
@@ -258,6 +260,4 @@ def take_means(state: State) -> dict[str, float]:
     counts, sums = state.counts.tolist(), state.sums.tolist()
     state.counts.zero_()
     state.sums.zero_()
-    return {
-        name: total / count for name, total, count in zip(SCALARS, sums, counts, strict=True) if count > 0
-    }
+    return {name: total / count for name, total, count in zip(SCALARS, sums, counts, strict=True) if count > 0}

@@ -8,5 +8,6 @@ from torchvision.utils import make_grid
 
 def grid(images: Tensor, columns: int = 8) -> np.ndarray:
     """Return images [N, 3, H, W], uint8, side by side with white gaps as one image [H', W', 3], uint8."""
-    picture = make_grid(images.to(torch.uint8), nrow=columns, padding=2, pad_value=255)
-    return picture.permute(1, 2, 0).contiguous().numpy()
+    picture: Tensor = make_grid(images.to(torch.uint8), nrow=columns, padding=2, pad_value=255)
+    array: np.ndarray = picture.permute(1, 2, 0).contiguous().numpy()
+    return array

@@ -18,6 +18,7 @@ from PIL import features
 from tqdm import tqdm
 
 from gan.errors import UserError
+from gan.files import fsync, storage_errors, write_atomic, write_json_atomic
 from pipeline.data import decoding
 from pipeline.data.collection import Collection, Counts, write_images
 from pipeline.data.dataset import (
@@ -31,7 +32,6 @@ from pipeline.data.dataset import (
 )
 from pipeline.data.request import Request, make_request
 from pipeline.data.workers import CHUNK_ITEMS, Loading, available_cores
-from pipeline.files import fsync, storage_errors, write_atomic, write_json_atomic
 
 UNKNOWN_RIGHTS = {"licence": None, "attribution": None}  # of a user's own files
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gan.devices import select_device
 from gan.errors import UserError
-from gan.files import write_atomic
+from gan.files import storage_errors, write_atomic
 from gan.randomness import sample_latents
 from gan.sampling import TrainedGenerator, decode, interpolate, load_generator
 from pipeline.images import grid
@@ -67,7 +67,9 @@ def sample(
     if single:
         pictures |= {f"{name}/{i:06d}.png": image.permute(1, 2, 0).numpy() for i, image in enumerate(images)}
     for file, picture in pictures.items():
-        write_atomic(directory / file, lambda path, picture=picture: Image.fromarray(picture).save(path, "PNG"))
+        with storage_errors(directory):
+            (directory / file).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(directory / file, Image.fromarray(picture).save)
 
     writer = store.writer(run_id)
     for file in list(pictures)[:2]:

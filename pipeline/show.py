@@ -70,7 +70,7 @@ def render(config: Config, num_images: int) -> str:
     parts = [f"# {config.title}\n{dump_yaml(config)}"]
     for name, network in found["networks"].items():
         rows = [
-            f"  {layer['name']:<20} {'[-1, ' + ', '.join(map(str, layer['shape'])) + ']':<20} {layer['parameters']:>12,}"
+            f"  {layer['name']:<20} {[-1, *layer['shape']]!s:<20} {layer['parameters']:>12,}"
             for layer in network["layers"]
         ]
         header = f"{name}\n  {'layer':<20} {'output shape':<20} {'parameters':>12}"

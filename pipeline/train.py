@@ -65,7 +65,8 @@ def train(
     config = load_experiment(variant, [*overrides, *([] if epochs is None else [f"epochs={epochs}"])])
     torch_device = select_device(device)
     dataset = find_dataset(data, workspace)
-    fingerprint = fingerprint_of(config, seed, dataset.digest)
+    config_hash = config_hash_of(config, dataset.digest)
+    fingerprint = _hash([config_hash, seed])
 
     earlier = _earlier(store, fingerprint)
     if earlier is not None and earlier.status == "FINISHED":
@@ -79,6 +80,7 @@ def train(
         "variant": config.variant,
         "seed": str(seed),
         "fingerprint": fingerprint,
+        "config_hash": config_hash,
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
         "overrides": row,
@@ -125,22 +127,25 @@ def find_dataset(name: str, workspace: Workspace) -> Dataset:
     return load_dataset(name, workspace.data)
 
 
-def fingerprint_of(config: Config, seed: int, dataset_digest: str) -> str:
-    """Return a hash of all that decides the result of a training: configuration, seed, images and code."""
+def config_hash_of(config: Config, dataset_digest: str) -> str:
+    """Return a hash of all that decides the result of a training but the seed: configuration, images and code."""
     content = config.to_dict()
     del content["title"]  # words only
     code = hashlib.sha256()
     for path in sorted(Path(gan.__file__).parent.rglob("*.py")):
         code.update(path.read_bytes())
-    text = json.dumps([content, seed, dataset_digest, code.hexdigest()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _hash([content, dataset_digest, code.hexdigest()])
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _earlier(store: Store, fingerprint: str) -> Run | None:
     """Return the run of this fingerprint that got furthest: a finished one, else the newest."""
     runs = store.find({"stage": Stage.TRAIN, "fingerprint": fingerprint})
     finished = [run for run in runs if run.status == "FINISHED"]
-    return (finished or runs[-1:] or [None])[0]
+    return next(iter(finished or runs[-1:]), None)
 
 
 def _resumable(earlier: Run | None, store: Store, workspace: Workspace) -> str | None:

@@ -13,9 +13,7 @@ from pydantic_core import ErrorDetails
 Path = tuple[str | int, ...]
 
 
-def explain(
-    error: ValidationError, model: type, data: Any, where: str, origins: Mapping[tuple[str, ...], str]
-) -> str:
+def explain(error: ValidationError, model: type, data: Any, where: str, origins: Mapping[tuple[str, ...], str]) -> str:
     """Return the message for the first error, and how many more there are.
 
     origins: which command-line override set which field; such a field is named by its override, not by the file.

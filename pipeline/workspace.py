@@ -24,3 +24,13 @@ class Workspace:
     def cache(self) -> Path:
         """What can be computed again."""
         return self.root / "cache"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures of the sample stage."""
+        return self.root / "samples"
+
+    @property
+    def reports(self) -> Path:
+        """Tables of the report stage."""
+        return self.root / "reports"

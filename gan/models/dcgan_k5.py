@@ -32,9 +32,7 @@ class GeneratorK5Config:
 def _upsample(in_channels: int, out_channels: int) -> list[nn.Module]:
     """Layers that double height and width."""
     return [
-        nn.ConvTranspose2d(
-            in_channels, out_channels, kernel_size=5, stride=2, padding=2, output_padding=1, bias=False
-        ),
+        nn.ConvTranspose2d(in_channels, out_channels, kernel_size=5, stride=2, padding=2, output_padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -54,14 +56,15 @@ def log_models(trained: TrainedGenerator, weights: Path) -> None:
         )
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads as the context it is
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Leave out what torch.export and MLflow say of their own internals."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-
-    def __exit__(self, *exc_info: object) -> None:
-        logging.getLogger("mlflow").setLevel(logging.INFO)
-        super().__exit__(*exc_info)
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

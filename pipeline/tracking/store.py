@@ -112,7 +112,7 @@ class Store:
 
     def log_dataset(self, name: str, digest: str, source: Mapping[str, str]) -> None:
         """Connect the active run with its dataset."""
-        mlflow.log_input(MetaDataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:32]), "training")
+        mlflow.log_input(_Dataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:32]), "training")
 
     def point_to(self, targets: Sequence[str], sentence: str) -> None:
         """Where `mlflow run` made a run for a command that writes into others, say so in it."""
@@ -120,6 +120,14 @@ class Store:
             writer = self.writer(self.project_run)
             writer.set_tags({"project": PROJECT, "stage": Stage.COMMAND, "targets": " ".join(targets)[:5000]})
             writer.describe(sentence)
+
+
+class _Dataset(MetaDataset):
+    """A dataset of which MLflow keeps name, digest (36 characters at most) and source."""
+
+    @property
+    def profile(self) -> None:
+        """Nothing: the manifest says more."""
 
 
 def connect() -> Store:

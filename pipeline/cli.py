@@ -1,0 +1,219 @@
+"""The command line: thin Click commands around the stages."""
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from gan.errors import Interrupted, UserError
+from pipeline.config import load_experiment
+from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
+from pipeline.options import COUNT, FILE, SEED, StageCommand, device_option, measuring_options, split_overrides
+from pipeline.workspace import Workspace
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="gan-benchmark")
+def cli() -> None:
+    """Train, measure and compare GANs.
+
+    All results lie in the working directory: data/, checkpoints/, samples/, reports/ and the tracking store
+    (mlflow.db, mlruns/), or the one that MLFLOW_TRACKING_URI names.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+@cli.command(cls=StageCommand)
+@click.option(
+    "--source", "sources", multiple=True, default=["avatars"], show_default=True, metavar="avatars|FOLDER|ARCHIVE",
+    help="Where images come from; repeat it for several. 'avatars' draws cartoon faces, with no download.",
+)  # fmt: skip
+@click.option("--name", help="Name of the dataset [default: from the source].")
+@click.option("--num-images", type=COUNT, metavar="N", help="How many images [default: all; 51,223 avatars].")
+@click.option("--image-size", type=click.IntRange(8, 1024), default=64, show_default=True, metavar="PIXELS")
+def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int) -> None:
+    """Turn images into one dataset: data/NAME with images.npy, manifest.json and a contact sheet."""
+    from pipeline.prepare import prepare as stage
+
+    dataset = stage(sources, name=name, num_images=num_images, image_size=image_size, root=Workspace().data)
+    click.echo(
+        f"{dataset.name}: {len(dataset.images):,} images, digest {dataset.digest[:12]}, "
+        f"in {_short(dataset.directory)}. Next: pipeline train --variant dcgan --data {dataset.name}"
+    )
+
+
+@cli.command(cls=StageCommand)
+@click.option("--variant", required=True, metavar="NAME|FILE", help="An experiment of experiments/ or a YAML file.")
+@click.option("--data", default="avatars", show_default=True, metavar="NAME", help="A prepared dataset.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Weights, order of images, latents, dropout.")
+@click.option("--epochs", type=COUNT, metavar="N", help="Instead of the variant's own number.")
+@click.option(
+    "--set", "overrides", multiple=True, callback=split_overrides, metavar="FIELD=VALUE",
+    help="Override a field of the variant, for example optimizer.lr=2e-4; repeat it for several.",
+)  # fmt: skip
+@device_option
+def train(variant: str, data: str, seed: int, epochs: int | None, overrides: tuple[str, ...], device: str) -> None:
+    """Train a variant in a run of its own. The same command again goes on where it stopped."""
+    from pipeline.tracking import connect, ui_hint
+    from pipeline.train import train as stage
+
+    load_experiment(variant, overrides)  # say what is wrong before the store is made
+    store = connect()
+    trained = stage(
+        variant, store=store, workspace=Workspace(), data=data, seed=seed, epochs=epochs, device=device,
+        overrides=overrides,
+    )  # fmt: skip
+    how = "was done before" if trained.again else trained.status
+    store.point_to([trained.run_id], f"This command's training is run `{trained.run_id}` ({how}).")
+    if trained.status != "finished":
+        raise UserError(f"run {trained.run_id} diverged: a loss is not finite. Lower the learning rate.")
+    click.echo(f"{variant}, seed {seed}: {how}. Next: pipeline evaluate --run {trained.run_id}\n{ui_hint(store)}")
+
+
+@cli.command(cls=StageCommand)
+@click.option("--run", "run_id", required=True, metavar="ID", help="A training run.")
+@click.option("--num", type=COUNT, default=64, show_default=True, help="Images in the grid.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Image i depends on (seed, i) alone.")
+@click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write [default: samples/].")
+@click.option("--single/--no-single", default=False, help="Write every image as a PNG of its own too.")
+@device_option
+def sample(run_id: str, num: int, seed: int, directory: Path | None, single: bool, device: str) -> None:
+    """Draw images from a trained generator: a grid and an interpolation between latents."""
+    from pipeline.sample import sample as stage
+    from pipeline.tracking import connect
+
+    store = connect()
+    samples = stage(
+        run_id, store=store, num=num, seed=seed, directory=directory or Workspace().samples, single=single,
+        device=device,
+    )  # fmt: skip
+    store.point_to([run_id], f"Samples of run `{run_id}`.")
+    for file in samples.files[:2]:
+        click.echo(_short(file))
+    if single:
+        click.echo(f"and {num:,} single images beside them")
+
+
+@cli.command(cls=StageCommand)
+@click.option("--run", "run_id", metavar="ID", help="A training run.")
+@click.option("--variant", metavar="NAME", help="Instead of a run: all finished runs of a variant.")
+@click.option("--real", metavar="DATASET", help="Instead of a run: held-out real images, the floor of the table.")
+@click.option("--num-samples", type=click.IntRange(min=2), default=10_000, show_default=True, metavar="N")
+@click.option("--extractor", type=click.Choice(sorted(EXTRACTORS)), default=DEFAULT_EXTRACTOR, show_default=True)
+@click.option("--seed", type=SEED, default=1000, show_default=True, help="Seed of the samples.")
+@measuring_options
+def evaluate(
+    run_id: str | None, variant: str | None, real: str | None, num_samples: int, extractor: str, seed: int,
+    weights: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Measure generators against real images, into their own runs."""
+    from pipeline import evaluate as stage
+    from pipeline.tracking import connect
+
+    if sum(option is not None for option in (run_id, variant, real)) != 1:
+        raise UserError("Give one of --run ID, --variant NAME and --real DATASET; `mlflow ui` lists the runs.")
+    store = connect()
+    options = stage.Options(num_samples, extractor, weights, seed, device)
+    if real is not None:
+        evaluations = [stage.evaluate_real(real, options, store=store, workspace=Workspace())]
+    else:
+        run_ids = [run_id] if run_id is not None else stage.finished_runs(str(variant), store)
+        evaluations = [stage.evaluate(each, options, store=store, workspace=Workspace()) for each in run_ids]
+    store.point_to([e.run_id for e in evaluations], f"Evaluation of {', '.join(e.name for e in evaluations)}.")
+    for evaluation in evaluations:
+        values = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.metrics.items())
+        again = " (measured before)" if evaluation.again else ""
+        click.echo(f"{evaluation.name}  {values}  protocol {evaluation.protocol_hash}{again}")
+
+
+@cli.command(cls=StageCommand)
+@click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write [default: reports/].")
+def report(directory: Path | None) -> None:
+    """Write the tables, one for each protocol, from the tracking store."""
+    from pipeline.report import report as stage
+    from pipeline.tracking import connect, ui_hint
+
+    store = connect()
+    result = stage(store=store, directory=directory or Workspace().reports)
+    click.echo(f"{result.text}\n\n{_short(result.markdown)}\n{ui_hint(store)}")
+
+
+@cli.command(cls=StageCommand)
+@click.argument("variant", metavar="VARIANT")
+@click.option("--num-images", type=click.IntRange(min=2), default=51_223, show_default=True, help="For the steps.")
+@click.option("--set", "overrides", multiple=True, callback=split_overrides, metavar="FIELD=VALUE")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show(variant: str, num_images: int, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show a variant: configuration, layers with shapes and parameters, steps."""
+    from pipeline.show import render
+    from pipeline.show import show as stage
+
+    config = load_experiment(variant, overrides)
+    click.echo(json.dumps(stage(config, num_images), indent=2) if as_json else render(config, num_images))
+
+
+@cli.command(cls=StageCommand)
+@click.argument("suite", metavar="SUITE")
+@click.option("--data", metavar="NAME", help="A prepared dataset, instead of the suite's own.")
+@click.option("--seed", "seeds", type=SEED, multiple=True, help="Instead of the suite's own; repeat it for several.")
+@click.option("--extractor", "extractors", type=click.Choice(sorted(EXTRACTORS)), multiple=True)
+@click.option("--num-samples", type=click.IntRange(min=2), metavar="N", help="Instead of the suite's own number.")
+@click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write the report [default: reports/].")
+@measuring_options
+def run(
+    suite: str, data: str | None, seeds: tuple[int, ...], extractors: tuple[str, ...], num_samples: int | None,
+    directory: Path | None, weights: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Run a suite (demo, reports, ablations or a YAML file): every variant and seed, then the report."""
+    from pipeline.run import run_suite
+    from pipeline.tracking import connect, ui_hint
+
+    store = connect()
+    workspace = Workspace()
+    result = run_suite(
+        suite, store=store, workspace=workspace, data=data, seeds=seeds, extractors=extractors,
+        num_samples=num_samples, weights=weights, device=device, directory=directory or workspace.reports,
+    )  # fmt: skip
+    click.echo(f"{result.report.text}\n\n{_short(result.report.markdown)}\n{ui_hint(store)}")
+    if result.failed:
+        cells = "; ".join(f"{name}: {reason}" for name, reason in result.failed)
+        raise UserError(
+            f"{len(result.failed)} cell(s) of suite '{suite}' failed: {cells}. The same command tries again."
+        )
+
+
+def _short(path: Path) -> str:
+    """Return a path as seen from the working directory."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line: what a user can cause ends with one line and a non-zero exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" See {context.command_path} --help." if context else ""
+        _fail(f"{error.format_message()}{hint}", error.exit_code)
+    except UserError as error:
+        _fail(str(error), 1)
+    except Interrupted as stop:
+        _fail(str(stop), 130)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("Stopped. What was finished is kept; the same command does the rest.", 130)
+    except OSError as error:
+        _fail(f"{error.filename or 'The system'}: {error.strerror or error}. Free space or choose another folder.", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"Error: {message}" if status != 130 else message, err=True)
+    sys.exit(status)

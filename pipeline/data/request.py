@@ -1,0 +1,98 @@
+"""What prepare was asked for: checked, described as JSON, compared with what is there."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gan.errors import UserError
+from pipeline.data import decoding
+from pipeline.data.items import Source
+from pipeline.data.sources import open_source
+
+NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+IMAGE_SIZES = (8, 1024)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. num_images None means all there are."""
+
+    sources: Sequence[Source]
+    name: str
+    num_images: int | None
+    image_size: int
+
+    def describe(self) -> dict[str, Any]:
+        """Describe input, settings and rules as JSON: equal descriptions give the same dataset."""
+        return {
+            "sources": sorted((dict(source.fingerprint) for source in self.sources), key=str),
+            "num_images": self.num_images,
+            "image_size": self.image_size,
+            "resize_rule_version": decoding.RULE_VERSION,
+        }
+
+    def differences(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Say in words how the dataset of `manifest` differs from this request; empty if it does not."""
+        prepared, asked = manifest["request"], self.describe()
+        differences = [
+            f"{key} {_shown(prepared.get(key))}, asked for {_shown(asked[key])}"
+            for key in ("num_images", "image_size", "resize_rule_version")
+            if prepared.get(key) != asked[key]
+        ]
+        if prepared.get("sources") != asked["sources"]:
+            before = [source["source"] for source in manifest["sources"]]
+            now = [source.spec for source in self.sources]
+            if before == now:
+                differences.append(f"source {', '.join(now)} has changed since")
+            else:
+                differences.append(f"source {', '.join(before)}, asked for {', '.join(now)}")
+        return differences
+
+
+def make_request(specs: Sequence[str], name: str | None, num_images: int | None, image_size: int) -> Request:
+    """Check what the user said and find the sources; UserError for the first mistake. Nothing is decoded yet."""
+    _check_numbers(num_images, image_size)
+    sources = _open(specs)
+    name = _default_name(sources) if name is None else _check_name(name)
+    return Request(sources, name, num_images or sources[0].default_num_images, image_size)
+
+
+def _shown(value: object) -> str:
+    return "all" if value is None else str(value)
+
+
+def _open(specs: Sequence[str]) -> list[Source]:
+    if not specs:
+        raise UserError("--source: none given. Give a path or a built-in source.")
+    sources = [open_source(spec) for spec in specs]
+    endless = [source.spec for source in sources if source.default_num_images is not None]
+    if endless and len(sources) > 1:
+        raise UserError(f"--source: '{endless[0]}' is drawn without end and cannot be mixed. Prepare it on its own.")
+    return sources
+
+
+def _default_name(sources: Sequence[Source]) -> str:
+    if len(sources) > 1:
+        raise UserError("--name: is needed when there are several sources. Give the dataset a name.")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", sources[0].default_name).strip("-._")
+    if not name:
+        raise UserError(f"--name: none can be made from source '{sources[0].spec}'. Give the dataset a name.")
+    return name
+
+
+def _check_name(name: str) -> str:
+    if not NAME_RULE.fullmatch(name) or len(name) > 100:
+        raise UserError(
+            f"--name: must be letters, digits, '.', '_' and '-', begin with a letter or digit "
+            f"and have at most 100 characters, got '{name}'. Choose another."
+        )
+    return name
+
+
+def _check_numbers(num_images: int | None, image_size: int) -> None:
+    if num_images is not None and num_images < 1:
+        raise UserError(f"--num-images: must be 1 or more, got {num_images}. Leave it out to keep all images.")
+    low, high = IMAGE_SIZES
+    if not low <= image_size <= high:
+        raise UserError(f"--image-size: must be from {low} to {high} pixels, got {image_size}. The networks use 64.")

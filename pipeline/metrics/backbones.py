@@ -1,0 +1,101 @@
+"""What every feature extractor is made from: a network with its weights, exact arithmetic, folded batch norm."""
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network from uint8 [B, 3, H, W] RGB images to float32 [B, num_features] features, on the CPU.
+
+    protocol: what its numbers depend on, in words that do not depend on the machine; source: where its weights lie on
+    this machine, for messages; remedy: what a user can do when its features are not finite.
+    """
+
+    network: nn.Module
+    num_features: int
+    protocol: Mapping[str, str]
+    source: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict and the sha256 of the file that it was read from."""
+
+    state: dict[str, Tensor]
+    sha256: str
+
+
+def read_weights(path: Path, *, source: str, remedy: str) -> Weights:
+    """Read a state dict without unpickling anything but tensors; the file is read once, so hash and tensors agree.
+
+    source names the file in messages, remedy ends them. UserError: missing, unreadable, or not a state dict.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}); {remedy}") from error
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file makes torch.load raise
+        raise UserError(
+            f"{source}: must be a PyTorch state dict that holds only tensors, "
+            f"got something else or a damaged file ({type(error).__name__}); {remedy}"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{source}: must be a state dict (names to tensors), got {type(state).__name__}; {remedy}")
+    return Weights(state, hashlib.sha256(content).hexdigest())
+
+
+def fold_batchnorm(network: nn.Module) -> None:
+    """Fold each BatchNorm2d into the convolution registered just before it, in place, in float64.
+
+    The same function of the input up to float32 rounding (about 1e-6 of the features) and 1.1 to 1.5 times faster on a
+    CPU. The network has to be in eval mode. timm's batch norms carry the activation that follows them: it stays.
+    """
+    network.double()
+    for parent in list(network.modules()):
+        for (conv_name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(norm, nn.BatchNorm2d):
+                if not isinstance(conv, nn.Conv2d):
+                    raise TypeError(f"batch norm {norm_name} follows {conv_name}, which is not a convolution")
+                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
+    network.float()
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Convolutions in plain float32 by deterministic kernels, whatever speed settings the training has chosen.
+
+    Features in TF32 or bfloat16 on one side and float32 on the other give a distance between identical images.
+    """
+    backends: Any = torch.backends  # its settings are made at run time
+    settings = (
+        (backends.cudnn.conv, "fp32_precision", "ieee"),
+        (backends.mkldnn.conv, "fp32_precision", "ieee"),
+        (backends.cudnn, "deterministic", True),
+        (backends.cudnn, "benchmark", False),
+    )
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in settings]
+    try:
+        for owner, name, value in settings:
+            setattr(owner, name, value)
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)

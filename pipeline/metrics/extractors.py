@@ -1,0 +1,121 @@
+"""Images -> features. One entry of EXTRACTORS is one feature space, with the names its metrics go by."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gan.errors import UserError
+from pipeline.metrics.backbones import Backbone, exact_float32
+from pipeline.metrics.efficientnet import load_efficientnet_lite0
+from pipeline.metrics.inception import load_inception
+
+Features = NDArray[np.float32]  # [N, D]
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """How to load an extractor (from its default weights or a file) and what its metrics are called.
+
+    Only the 2048 features of FID's Inception may be called fid and kid.
+    """
+
+    frechet: str
+    kernel: str
+    load: Callable[[Path | None], Backbone]
+
+
+EXTRACTORS: Mapping[str, FeatureSpace] = {
+    "efficientnet_lite0": FeatureSpace("fd_efficientnet_lite0", "kd_efficientnet_lite0", load_efficientnet_lite0),
+    "inception": FeatureSpace("fid", "kid", partial(load_inception, layer="2048")),
+    "inception768": FeatureSpace("fd_inception768", "kd_inception768", partial(load_inception, layer="768")),
+}
+DEFAULT_EXTRACTOR = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A function from uint8 RGB images [B, 3, H, W], on any device, to float32 features [B, num_features].
+
+    frechet, kernel: the names of its two distances. protocol: extractor, layer, weights, weights_sha256, resize, input
+    and dtype, the same on every machine. remedy: what to do when the features are not finite, for messages.
+    """
+
+    name: str
+    frechet: str
+    kernel: str
+    num_features: int
+    protocol: Mapping[str, str]
+    device: torch.device
+    network: nn.Module
+    remedy: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> float32 [B, num_features], without gradients."""
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be uint8 [B, 3, H, W], got {images.dtype} {tuple(images.shape)}")
+        with torch.inference_mode(), exact_float32():
+            features: Tensor = self.network(images.to(self.device))
+        return features
+
+
+def load_extractor(name: str, *, weights: Path | None = None, device: torch.device) -> Extractor:
+    """Load an extractor of the table, from `weights` (a file) or from its default, and try it on one image.
+
+    Leaves torch's random numbers as they were. UserError: unknown name, weights missing, unfit, or giving NaN.
+    """
+    if name not in EXTRACTORS:
+        close = difflib.get_close_matches(name, EXTRACTORS, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"--extractor must be one of {', '.join(sorted(EXTRACTORS))}, got '{name}'.{hint}")
+    space = EXTRACTORS[name]
+    with torch.random.fork_rng(devices=[]):  # building a network draws its initial weights
+        backbone = space.load(weights)
+    extractor = Extractor(
+        name=name,
+        frechet=space.frechet,
+        kernel=space.kernel,
+        num_features=backbone.num_features,
+        protocol=MappingProxyType(dict(backbone.protocol)),
+        device=device,
+        network=backbone.network.eval().to(device),
+        remedy=backbone.remedy,
+    )
+    if not extractor(torch.full((1, 3, 64, 64), 200, dtype=torch.uint8)).isfinite().all():
+        raise UserError(f"{backbone.source}: the {name} features are not finite (NaN); {backbone.remedy}")
+    return extractor
+
+
+def extract_features(
+    extractor: Extractor, batches: Iterable[Tensor], *, num_images: int, description: str, progress: bool = True
+) -> Features:
+    """Features of uint8 [B, 3, H, W] batches that hold num_images in all, as float32 [num_images, D] in their order.
+
+    Shows images per second and the time left on stderr. UserError: a feature is NaN or infinite.
+    """
+    features = np.empty((num_images, extractor.num_features), dtype=np.float32)
+    done = 0
+    with tqdm(total=num_images, desc=description, unit=" images", disable=not progress) as bar:
+        for images in batches:
+            end = done + len(images)
+            if end > num_images:
+                raise ValueError(f"more than the announced {num_images} images")
+            features[done:end] = extractor(images).cpu().numpy()
+            if not np.isfinite(features[done:end]).all():
+                raise UserError(
+                    f"{description}: the {extractor.name} features of images {done} to {end - 1} are not finite (NaN); "
+                    f"{extractor.remedy}"
+                )
+            done = end
+            bar.update(len(images))
+    if done != num_images:
+        raise ValueError(f"{done} images instead of the announced {num_images}")
+    return features

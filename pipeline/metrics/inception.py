@@ -1,0 +1,114 @@
+"""The Inception-v3 of FID (TensorFlow's network of 2015-12-05), as torch-fidelity implements it."""
+
+import io
+import logging
+import os
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gan.errors import UserError
+from pipeline.metrics.backbones import Backbone, Weights, fold_batchnorm, read_weights
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_VARIABLE = "GAN_INCEPTION_WEIGHTS"
+_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+_FILE = _URL.rpartition("/")[2]
+_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+_REMEDY = (
+    f"get {_FILE} from {_URL} and give it as --weights FILE or {WEIGHTS_VARIABLE}=FILE, "
+    "or use --extractor efficientnet_lite0 meanwhile"
+)
+_NUM_FEATURES = {"768": 768, "2048": 2048}
+
+
+class InceptionV3(nn.Module):
+    """torch-fidelity's network, which resizes and scales by itself, with one layer as its output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> [B, D], where D is 768 or 2048."""
+        features: Tensor
+        (features,) = self.network(images)
+        return features
+
+
+def load_inception(weights: Path | None, *, layer: str) -> Backbone:
+    """Build Inception-v3 up to layer "768" or "2048" (FID's own).
+
+    Weights: the given file, else the file that GAN_INCEPTION_WEIGHTS names, else torch-fidelity's download.
+    UserError: no file and no download, or not a state dict of this network.
+    """
+    path, source = _locate(weights)
+    loaded = read_weights(path, source=source, remedy=_REMEDY)
+    network = InceptionV3(build_network(loaded, layer, source))
+    fold_batchnorm(network)
+    original = loaded.sha256 == _SHA256
+    hint = "" if layer == "768" else "; a file that is good up to layer 768 only serves --extractor inception768"
+    return Backbone(
+        network=network.to(memory_format=torch.channels_last),
+        num_features=_NUM_FEATURES[layer],
+        protocol={
+            "extractor": "Inception-v3 (FID, 2015-12-05)",
+            "layer": f"{layer}, spatial average",
+            "weights": "torch-fidelity v0.2.0" if original else "given file, not torch-fidelity's own",
+            "weights_sha256": loaded.sha256,
+            "resize": "bilinear as in TensorFlow 1 (no half-pixel centres, no antialiasing), to 299x299",
+            "input": "uint8 RGB, (x - 128) / 128 after the resize",
+            "dtype": "float32",
+        },
+        source=source,
+        remedy=_REMEDY + hint,
+    )
+
+
+def build_network(weights: Weights, layer: str, source: str) -> nn.Module:
+    """Build torch-fidelity's network with the weights, in eval mode.
+
+    Its constructor unpickles whatever file it is given, so that it gets our own serialisation of the tensors.
+    """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # slow, and only used here
+
+    serialised = io.BytesIO()
+    torch.save(weights.state, serialised)
+    serialised.seek(0)
+    try:
+        network: nn.Module = FeatureExtractorInceptionV3(
+            "inception-v3-compat", [layer], feature_extractor_weights_path=serialised
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"{source}: must be the weights of torch-fidelity's Inception-v3, got another network's "
+            f"(names or shapes differ); {_REMEDY}"
+        ) from error
+    return network
+
+
+def _locate(weights: Path | None) -> tuple[Path, str]:
+    """Choose the file to read, and say how to call it in a message."""
+    if weights is not None:
+        return weights, f"--weights {weights}"
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    if named:
+        return Path(named), f"{WEIGHTS_VARIABLE}={named}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _FILE  # where torch-fidelity keeps it too
+    if not path.exists():
+        _download(path)
+    return path, f"{path} (downloaded)"
+
+
+def _download(path: Path) -> None:
+    log.info("downloading the Inception-v3 weights (96 MB) from %s", _URL)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(_URL, str(path), hash_prefix=_SHA256)
+    except (OSError, HTTPException, RuntimeError) as error:  # no network, no space, cut short, another file
+        raise UserError(
+            f"the Inception-v3 weights {_FILE} are missing and could not be downloaded ({error}); {_REMEDY}"
+        ) from error

@@ -1,0 +1,59 @@
+"""What the commands' options have in common."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+SEED = click.IntRange(0, 2**63 - 1)
+COUNT = click.IntRange(min=1)
+FILE = click.Path(path_type=Path)
+
+
+class StageCommand(click.Command):
+    """A command that takes an option with an empty value for one that was not given.
+
+    MLproject entry points pass every declared parameter, and an empty default is passed as ''.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Drop `--option ''` and parse the rest."""
+        given: list[str] = []
+        for argument in args:
+            if argument == "" and given and given[-1].startswith("--"):
+                given.pop()
+            else:
+                given.append(argument)
+        return super().parse_args(ctx, given)
+
+
+def split_overrides(_ctx: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """Return FIELD=VALUE pairs; one value may hold several, as an MLproject parameter does."""
+    return tuple(part for value in values for part in re.split(r"\s+(?=[\w.]+=)", value.strip()) if part)
+
+
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that applies options in the order given."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute."
+)
+measuring_options = with_options(
+    click.option(
+        "--weights",
+        type=FILE,
+        metavar="FILE",
+        help="Inception weights [default: $GAN_INCEPTION_WEIGHTS, else download].",
+    ),
+    device_option,
+)

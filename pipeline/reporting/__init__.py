@@ -1,0 +1,1 @@
+"""From the runs of the tracking store to tables: results -> labels -> tables -> text."""

@@ -1,0 +1,66 @@
+"""What a table shows, in words."""
+
+from collections.abc import Callable, Sequence
+
+from pipeline.reporting.results import clean
+from pipeline.reporting.tables import Table, Verdict
+
+Markup = Callable[[str], str]
+
+
+def sentences(table: Table, name: Markup, code: Markup) -> list[str]:
+    """Return what follows from a table, and what is missing in it. name, code: markup of labels, and of commands."""
+    return [
+        *(_verdict(verdict, name, code) for verdict in table.verdicts),
+        *_incomplete(table, name),
+        *_floor(table, name, code),
+    ]
+
+
+def _verdict(verdict: Verdict, name: Markup, code: Markup) -> str:
+    """Say who is best, who ties and of whom nothing can be said."""
+    start = f"{code(verdict.metric.name)}: {name(verdict.lowest)}"
+    if verdict.num_others == 0:
+        return f"{start} is the only row with a value: there is nothing to compare it with."
+    if verdict.is_best:
+        return f"{start} is best: its interval mean ± spread overlaps no other row's."
+    parts = [f"{start} has the lowest mean."]
+    if verdict.ties:
+        parts.append(f"It ties with {_all(verdict.ties, name)}: their intervals mean ± spread overlap.")
+    if verdict.unknown:
+        parts.append(
+            f"Nothing can be said about the difference to {_all(verdict.unknown, name)}: one seed has no spread. "
+            "Train at least two seeds of each row."
+        )
+    return " ".join(parts)
+
+
+def _incomplete(table: Table, name: Markup) -> list[str]:
+    return [
+        f"{name(row.label)}: the mean is over {row.num_seeds} of {row.num_runs} runs ({row.status})."
+        for row in table.rows
+        if 0 < row.num_seeds < row.num_runs
+    ]
+
+
+def _floor(table: Table, name: Markup, code: Markup) -> list[str]:
+    """Say how the floor was measured, or how to get what is missing."""
+    if table.protocol_hash is None:
+        command = code("pipeline evaluate --variant NAME")
+        return [f"No run of these rows was measured, and nothing else on their dataset: {command} does it."]
+    if table.floor is None:
+        command = code(f"pipeline evaluate --real {clean(str(table.protocol.get('dataset', 'DATASET')))}")
+        return [f"There is no row of real images, the floor of the table: {command} measures it."]
+    num_samples = table.protocol.get("num_samples")
+    if table.floor.num_measured == num_samples:
+        return []
+    return [
+        f"{name('Real images')}: measured with {table.floor.num_measured:,} images instead of {num_samples}, all that "
+        "the held-out half has. Frechet distances grow as images get fewer: with as many, the floor would be lower."
+    ]
+
+
+def _all(labels: Sequence[str], name: Markup) -> str:
+    """Join labels: "a", "a and b", "a, b and c"."""
+    *first, last = [name(label) for label in labels]
+    return f"{', '.join(first)} and {last}" if first else last

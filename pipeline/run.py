@@ -1,0 +1,115 @@
+"""The run stage: a whole suite in one process tree. What is done already is not done again."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan.errors import UserError
+from pipeline.config import SuiteConfig, load_suite, overrides_of
+from pipeline.data.dataset import load_dataset
+from pipeline.evaluate import Options, evaluate, evaluate_real
+from pipeline.prepare import prepare
+from pipeline.report import Report, report
+from pipeline.sample import sample
+from pipeline.tracking import Store
+from pipeline.train import train
+from pipeline.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What came of a suite. failed: cell name and reason."""
+
+    report: Report
+    failed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    name: str
+    variant: str
+    overrides: Sequence[str]
+    seed: int
+
+
+def run_suite(
+    suite: str,
+    *,
+    store: Store,
+    workspace: Workspace,
+    data: str | None = None,
+    seeds: Sequence[int] = (),
+    extractors: Sequence[str] = (),
+    num_samples: int | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    directory: Path,
+) -> SuiteResult:
+    """Prepare, then train, sample and evaluate every variant and seed, then report.
+
+    data, seeds, extractors, num_samples: replace the suite's own. A cell that fails is recorded; the rest goes on.
+    """
+    config = load_suite(suite)
+    cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
+    dataset = _dataset(config, data, workspace)
+    measurements = [
+        Options(num_samples or config.evaluation.num_samples, extractor, weights, device=device)
+        for extractor in extractors or config.evaluation.extractors
+    ]
+    for options in measurements:
+        evaluate_real(dataset, options, store=cell_store, workspace=workspace)
+
+    failed: list[tuple[str, str]] = []
+    cells = _cells(config, seeds)
+    for number, cell in enumerate(cells, start=1):
+        log.info("[%d/%d] %s", number, len(cells), cell.name)
+        try:
+            trained = train(
+                cell.variant, store=cell_store, workspace=workspace, data=dataset, seed=cell.seed, device=device,
+                overrides=cell.overrides,
+            )  # fmt: skip
+            if trained.status != "finished":
+                failed.append((cell.name, trained.status))
+                continue
+            if not trained.again:
+                sample(trained.run_id, store=cell_store, directory=workspace.samples, device=device)
+            for options in measurements:
+                evaluate(trained.run_id, options, store=cell_store, workspace=workspace)
+        except Exception as error:  # a cell's failure must not cost the others
+            log.error("%s: %s", cell.name, error, exc_info=not isinstance(error, UserError))  # noqa: TRY400
+            failed.append((cell.name, str(error).splitlines()[0] if str(error) else type(error).__name__))
+
+    result = report(store=store, directory=directory)
+    return SuiteResult(result, tuple(failed))
+
+
+def _dataset(config: SuiteConfig, data: str | None, workspace: Workspace) -> str:
+    """Return the name of the suite's dataset, prepared, or of the given one."""
+    if data is not None:
+        return load_dataset(data, workspace.data).name
+    wanted = config.dataset
+    return prepare(
+        wanted.sources,
+        name=wanted.name,
+        num_images=wanted.num_images,
+        image_size=wanted.image_size,
+        root=workspace.data,
+    ).name
+
+
+def _cells(config: SuiteConfig, seeds: Sequence[int]) -> list[_Cell]:
+    """Return the suite's cells, seed by seed: after the first round there is one number for every row."""
+    return [
+        _Cell(
+            name=f"{cell.variant}-s{seed}" + "".join(f" {key}={value}" for key, value in cell.set.items()),
+            variant=cell.variant,
+            overrides=overrides_of(config, cell),
+            seed=seed,
+        )
+        for seed in (seeds or config.seeds)
+        for cell in config.cells
+    ]

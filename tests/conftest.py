@@ -1,0 +1,50 @@
+"""What the tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+Pipeline = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the user's own tracking store and experiments out of the tests."""
+    for name in list(os.environ):
+        if name.startswith("MLFLOW_"):
+            monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Twenty random images, uint8 [20, 64, 64, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def cpu() -> torch.device:
+    """The device of the tests."""
+    return torch.device("cpu")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a subprocess: no tracking store but its working directory's."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run_pipeline(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, in a folder of its own."""
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    result = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result

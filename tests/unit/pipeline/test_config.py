@@ -1,0 +1,168 @@
+"""The strict loader: what is read, and what is refused with which words."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan.config import Config
+from gan.errors import UserError
+from gan.optimizers import SGD
+from pipeline.config import dump_yaml, experiments_directory, load_experiment, load_suite, overrides_of
+
+VARIANTS = ("dcgan", "dcgan_51", "wgan", "wgan_sgd")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_files_state_every_field_and_where_it_comes_from(variant: str) -> None:
+    path = experiments_directory() / f"{variant}.yaml"
+    stated = yaml.safe_load(path.read_text())
+    fields = {field.name for field in dataclasses.fields(Config)}
+    assert fields - stated.keys() == {"variant", "max_steps"}
+    unmarked = [
+        line
+        for line in path.read_text().splitlines()
+        if ":" in line and not line.rstrip().endswith(":") and not line.startswith(("#", "title")) and "report" not in line
+    ]  # fmt: skip
+    assert unmarked == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_resolved_configuration_reads_back(variant: str, tmp_path: Path) -> None:
+    config = load_experiment(variant, ["epochs=3"])
+    (tmp_path / "resolved.yaml").write_text(dump_yaml(config))
+    assert load_experiment(str(tmp_path / "resolved.yaml")) == config
+    assert config.variant == variant
+
+
+def test_the_reports_hyperparameters() -> None:
+    dcgan, wgan, dcgan_51, wgan_sgd = map(load_experiment, ("dcgan", "wgan", "dcgan_51", "wgan_sgd"))
+    assert (dcgan.loss, dcgan.optimizer.name, dcgan.optimizer.lr) == ("bce", "adam", 1e-4)
+    assert dataclasses.replace(dcgan, variant="dcgan_51", epochs=51, title=dcgan_51.title) == dcgan_51
+    assert (wgan.loss, wgan.optimizer.name, wgan.optimizer.lr, wgan.epochs) == ("wasserstein", "rmsprop", 1e-4, 50)
+    assert (wgan.discriminator_steps, wgan.batch_size, wgan.weight_clip) == (5, 64, 0.01)
+    assert (wgan_sgd.batch_size, wgan_sgd.optimizer.name, wgan_sgd.optimizer.lr) == (32, "sgd", 1e-4)
+
+
+def test_overrides_are_yaml() -> None:
+    config = load_experiment(
+        "dcgan", ["optimizer={name: sgd, lr: 2e-4, momentum: 0}", "weight_clip=1e-2", "fresh_latents=true"]
+    )
+    assert config.optimizer == SGD(name="sgd", lr=2e-4, momentum=0.0)
+    assert (config.weight_clip, config.fresh_latents) == (0.01, True)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.lr=-1", "--set optimizer.lr=-1: optimizer.lr must be greater than 0, got -1"),
+        ("optimizer.lr=.inf", "optimizer.lr must be"),
+        ("optimizer.lr=fast", 'optimizer.lr must be a valid number, got "fast"'),
+        ("optimizer.lrr=1", "optimizer.lrr is not a field. Did you mean 'lr'?"),
+        ("optimizr.lr=1", "optimizr is not a group of fields. Did you mean 'optimizer'?"),
+        ("optimizer.name=sdg", "optimizer.name must be one of 'adam', 'rmsprop', 'sgd', got 'sdg'. Did you mean 'sgd'?"),
+        ("optimizer={lr: 1}", "optimizer.name is missing"),
+        ("optimizer.betas=[0.5]", "optimizer.betas"),
+        ("loss=wasserstien", "loss must be one of bce, wasserstein, got 'wasserstien'. Did you mean 'wasserstein'?"),
+        ("generator.name=dcgan", "generator.name must be one of 'dcgan_k5', 'deconv_k3', got 'dcgan'"),
+        ("discriminator.head=lin", "discriminator.head must be one of 'conv' or 'linear'"),
+        ("discriminator.dropout=1", "discriminator.dropout must be less than 1, got 1"),
+        ("epochs=0", "--set epochs=0: epochs must be greater than or equal to 1, got 0"),
+        ("epochs=1.5", "epochs must be a valid integer, got 1.5"),
+        ("epochs=true", "epochs must be a valid integer, got true"),
+        ("batch_size=1", "batch_size must be greater than or equal to 2, got 1"),
+        ("nonsense=1", "nonsense is not a field. Known fields: variant, title"),
+        ("epochs", "--set must be FIELD=VALUE, for example optimizer.lr=2e-4, got 'epochs'"),
+        ("epochs=[1", "is not valid YAML"),
+        ("variant=../x", "variant"),
+    ],
+)
+def test_wrong_overrides_are_refused_with_field_rule_and_value(override: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_experiment("dcgan", [override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("losss: bce\n", "losss is not a field. Did you mean 'loss'?"),
+        ("epochs: 1\nepochs: 2\n", "(line 2): the key 'epochs' stands twice"),
+        ("epochs: [1\n", "is not valid YAML (line"),
+        ("- a\n", "must hold fields as 'name: value', got list"),
+        ("", "must hold fields as 'name: value', got NoneType"),
+        ("epochs: !!python/object/apply:os.system [date]\n", "is not valid YAML"),
+        ("epochs: 3\n", "is missing. Add it."),
+    ],
+)
+def test_wrong_files_are_refused_with_their_name(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text if "losss" not in text else (experiments_directory() / "dcgan.yaml").read_text() + text)
+    with pytest.raises(UserError) as caught:
+        load_experiment(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+
+
+def test_unknown_names_are_refused_with_what_there_is() -> None:
+    with pytest.raises(UserError, match=r"must be one of the variants dcgan, .*got 'wgna'. Did you mean 'wgan'\?"):
+        load_experiment("wgna")
+    with pytest.raises(UserError, match=r"SUITE must be one of the suites .*demo.*got 'dmeo'. Did you mean 'demo'\?"):
+        load_suite("dmeo")
+    with pytest.raises(UserError, match=r"the file 'no.yaml' does not exist"):
+        load_experiment("no.yaml")
+    with pytest.raises(UserError, match="must be one of the variants"):
+        load_experiment("../suites/demo")
+
+
+@pytest.mark.parametrize("suite", ["demo", "reports", "ablations"])
+def test_the_suites_are_valid_and_have_all_experiments(suite: str) -> None:
+    config = load_suite(suite)
+    cells = [(cell.variant, tuple(overrides_of(config, cell))) for cell in config.cells]
+    assert len(set(cells)) == len(cells)
+    if suite != "ablations":
+        assert [variant for variant, _ in cells] == ["dcgan", "wgan", "dcgan_51", "wgan_sgd"]
+    if suite == "reports":
+        assert config.seeds == (0, 1, 2)
+        assert all(overrides == () for _, overrides in cells)
+
+
+def test_a_wrong_cell_of_a_suite_is_found_before_anything_runs(tmp_path: Path) -> None:
+    text = (experiments_directory() / "suites" / "demo.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("optimizer.lr", "optimizer.rate"))
+    with pytest.raises(UserError, match=r"mine.yaml: --set optimizer.rate=.*is not a field"):
+        load_suite(str(path))
+
+
+def test_overrides_of_a_suite_keep_their_values(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "title: t\ndataset: {name: d, sources: [avatars]}\nseeds: [0]\n"
+        "evaluation: {extractors: [efficientnet_lite0], num_samples: 2}\nset: {epochs: 2}\n"
+        "cells: [{variant: dcgan, set: {weight_clip: null, optimizer: {name: sgd, lr: 1e-3, momentum: 0.0}}}]\n"
+    )
+    suite = load_suite(str(path))
+    config = load_experiment("dcgan", overrides_of(suite, suite.cells[0]))
+    assert (config.epochs, config.weight_clip, config.optimizer) == (2, None, SGD(name="sgd", lr=1e-3, momentum=0.0))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([f.name for f in dataclasses.fields(Config)]), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5,
+), max_size=4))  # fmt: skip
+def test_whatever_stands_in_a_file_only_the_projects_own_error_comes_out(changes: dict[str, object]) -> None:
+    data = yaml.safe_load((experiments_directory() / "dcgan.yaml").read_text()) | changes
+    path = Path(__file__).parent / ".hypothesis-config.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    try:
+        load_experiment(str(path))
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    finally:
+        path.unlink()

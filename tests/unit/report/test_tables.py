@@ -1,0 +1,121 @@
+import math
+
+import pytest
+
+from pipeline.reporting.frames import written
+from pipeline.reporting.results import Configuration, Training
+from pipeline.reporting.sentences import sentences
+from pipeline.reporting.tables import Table, metric_of
+from tests.unit.report.made import configuration, measured, run, tables
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("fid", "fid ↓"),
+        ("kid", "kid x 1000 ↓"),
+        ("fd_inception768", "fd_inception768 ↓"),
+        ("kd_efficientnet_lite0", "kd_efficientnet_lite0 x 1000 ↓"),
+        ("precision", "precision"),
+        ("fidelity", "fidelity"),
+    ],
+)
+def test_column_titles(name: str, title: str) -> None:
+    assert metric_of(name).title == title
+
+
+def test_columns_are_what_was_measured_frechet_first() -> None:
+    values = {"recall": 0.5, "kid": 0.1, "kid_std": 0.2, "fid_infinity": 9.0, "fid": 10.0, "odd_std": 1.0}
+    one = Configuration("a", "h", [Training(run(seed="0"), {"p": measured(values)})])
+    (table,) = tables(one)
+    assert [metric.name for metric in table.metrics] == ["fid", "fid_infinity", "kid", "odd_std", "recall"]
+    assert [verdict.metric.name for verdict in table.verdicts] == ["fid", "fid_infinity", "kid"]
+
+
+def test_best_is_bold_where_no_interval_overlaps() -> None:
+    (table,) = tables(configuration("b", 20.0, 22.0), configuration("a", 10.0, 12.0))
+    assert _column(table) == ["<11.0 ± 1.4>", "21.0 ± 1.4"]
+    assert _first(table) == "fid: a is best: its interval mean ± spread overlaps no other row's."
+
+
+def test_a_tie_is_not_bold() -> None:
+    (table,) = tables(configuration("a", 10.0, 20.0), configuration("b", 15.0, 25.0), configuration("c", 90.0, 91.0))
+    assert _column(table) == ["15.0 ± 7.1", "20.0 ± 7.1", "90.5 ± 0.7"]
+    assert _first(table) == ("fid: a has the lowest mean. It ties with b: their intervals mean ± spread overlap.")
+
+
+def test_a_wide_third_row_ties_although_the_second_does_not() -> None:
+    (table,) = tables(configuration("a", 10.0, 11.0), configuration("b", 20.0, 21.0), configuration("c", 5.0, 95.0))
+    assert "a has the lowest mean. It ties with c:" in _first(table)
+    assert "<" not in "".join(_column(table))
+
+
+@pytest.mark.parametrize("one_seed", ["a", "b"])
+def test_one_seed_decides_nothing(one_seed: str) -> None:
+    values = {"a": [10.0, 11.0], "b": [90.0, 91.0]}
+    values[one_seed] = values[one_seed][:1]
+    (table,) = tables(*(configuration(name, *numbers) for name, numbers in values.items()))
+    assert "<" not in "".join(_column(table))
+    assert "Nothing can be said about the difference to b: one seed has no spread." in _first(table)
+
+
+def test_a_row_alone_is_compared_with_nothing() -> None:
+    (table,) = tables(configuration("a", 10.0, 11.0), configuration("b"))
+    assert _column(table) == ["10.5 ± 0.7", "-"]
+    assert [row.status for row in table.rows] == ["finished", "not evaluated"]
+    assert _first(table) == "fid: a is the only row with a value: there is nothing to compare it with."
+
+
+def test_nan_is_last_and_never_best() -> None:
+    (table,) = tables(configuration("a", math.nan, 1.0), configuration("b", 10.0, 11.0))
+    assert _column(table) == ["10.5 ± 0.7", "nan"]
+    assert table.verdicts[0].lowest == "b"
+
+
+def test_an_unfinished_run_is_marked_and_counts_for_nothing() -> None:
+    two = [*configuration("a", 10.0, 12.0).trainings, Training(run("x", "FAILED", seed="7", health="diverged"), {})]
+    (table,) = tables(Configuration("a", "h", two))
+    assert (table.rows[0].status, table.rows[0].num_seeds, table.rows[0].num_runs) == ("1 diverged, 2 finished", 2, 3)
+    assert "a: the mean is over 2 of 3 runs (1 diverged, 2 finished)." in sentences(table, str, str)
+
+
+def test_health_of_a_finished_run_is_its_status() -> None:
+    sick = Training(run("x", seed="0", health="collapsed"), {"p": measured({"fid": 300.0})})
+    unmeasured = Training(run("y", seed="0", health="collapsed"), {})
+    (table,) = tables(Configuration("a", "h", [sick]), Configuration("b", "i", [unmeasured]))
+    assert [row.status for row in table.rows] == ["collapsed", "collapsed, not evaluated"]
+    assert _column(table) == ["300.0", "-"]
+
+
+def test_the_floor_says_with_how_many_images() -> None:
+    (fewer,) = tables(configuration("a", 10.0), floor=measured({"fid": 0.5}, num_measured=60))
+    (as_many,) = tables(configuration("a", 10.0), floor=measured({"fid": 0.5}))
+    assert written(fewer, escape=str, strong=str, costs=True)["variant"].tolist() == ["a", "real images (60 images)"]
+    assert written(as_many, escape=str, strong=str, costs=True)["variant"].tolist() == ["a", "real images"]
+    assert any("with 60 images instead of 100" in sentence for sentence in sentences(fewer, str, str))
+    assert len(sentences(as_many, str, str)) == 1
+
+
+def test_a_floor_alone_is_a_table() -> None:
+    (table,) = tables(configuration("a"), floor=measured({"fid": 0.5}))
+    assert _column(table) == ["-", "0.50"]
+    assert table.verdicts == []
+
+
+def test_a_missing_floor_is_asked_for() -> None:
+    (table,) = tables(configuration("a", 10.0))
+    assert "pipeline evaluate --real faces measures it." in sentences(table, str, str)[-1]
+
+
+def test_nothing_measured_at_all() -> None:
+    (table,) = tables(configuration("a"))
+    assert (table.protocol_hash, table.title, table.metrics) == (None, "Not evaluated", [])
+
+
+def _column(table: Table) -> list[str]:
+    frame = written(table, escape=str, strong=lambda text: f"<{text}>", costs=False)
+    return [str(value) for value in frame["fid ↓"]]
+
+
+def _first(table: Table) -> str:
+    return sentences(table, str, str)[0]
