@@ -26,10 +26,9 @@ from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Extractor, extract_fe
 from pipeline.metrics.measures import Measurement, measure
 from pipeline.metrics.reference import reference_features
 from pipeline.sample import load_trained
-from pipeline.tracking import Run, Stage, Store
+from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
 
-TAG = "evaluation."  # + extractor + "." + protocol hash: the result as JSON
 SAMPLING_SEED = 1000  # not a training seed: the images of fixed latents are not measured
 SPLIT_SEED = 0
 SOFTWARE = ("gan-benchmark", "torch", "torchvision", "timm", "torch-fidelity", "numpy", "scipy")
@@ -206,7 +205,7 @@ def _dataset_of(run: Run, workspace: Workspace) -> Dataset:
 
 
 def _tag(network: Extractor, protocol: Mapping[str, Any]) -> str:
-    return f"{TAG}{network.name}.{protocol_hash(protocol)}"
+    return f"{EVALUATION}{network.name}.{protocol_hash(protocol)}"
 
 
 def _earlier(run: Run, network: Extractor, protocol: Mapping[str, Any]) -> Evaluation | None:

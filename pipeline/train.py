@@ -61,8 +61,8 @@ def train(
 
     Raises UserError for what the user can correct and Interrupted after Ctrl-C or SIGTERM.
     """
-    row = " ".join(overrides)
-    config = load_experiment(variant, [*overrides, *([] if epochs is None else [f"epochs={epochs}"])])
+    overrides = [*overrides, *([] if epochs is None else [f"epochs={epochs}"])]
+    config = load_experiment(variant, overrides)
     torch_device = select_device(device)
     dataset = find_dataset(data, workspace)
     config_hash = config_hash_of(config, dataset.digest)
@@ -83,7 +83,7 @@ def train(
         "config_hash": config_hash,
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
-        "overrides": row,
+        "overrides": " ".join(overrides),
         "device": describe(torch_device),
         "health": "",
     }

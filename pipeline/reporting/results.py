@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan.errors import UserError
-from pipeline.tracking import Run, Stage, Store
+from pipeline.tracking import EVALUATION, Run, Stage, Store
 
-TAG = "evaluation."  # as the evaluate stage writes it
 FINISHED = "FINISHED"
 
 
@@ -175,7 +174,7 @@ def _grouped(trainings: Iterable[Training]) -> list[Configuration]:
 def _measured(run: Run) -> dict[str, Measured]:
     """Read a run's measurements by protocol hash."""
     measured = {}
-    for tag in sorted(tag for tag in run.tags if tag.startswith(TAG)):
+    for tag in sorted(tag for tag in run.tags if tag.startswith(EVALUATION)):
         try:
             content = json.loads(run.tags[tag])
             each = Measured(

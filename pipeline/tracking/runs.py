@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 PROJECT = "gan-benchmark"
+EVALUATION = "evaluation."  # + extractor + "." + protocol hash: the tag of a result, as JSON
 BATCH = 1000  # metrics a request, MLflow's maximum
 FLUSH_SECONDS = 10.0
 
@@ -66,9 +67,10 @@ class RunWriter:
         self._flushed = time.monotonic()
 
     def log_values(self, values: Mapping[str, float]) -> None:
-        """Store values that have no step, rounded for tables of raw floats to six significant digits."""
+        """Store values that have no step; the UI shows raw floats, so all but counts have six significant digits."""
         now = int(time.time() * 1000)
-        metrics = [Metric(key, float(f"{value:.6g}"), now, 0) for key, value in values.items()]
+        rounded = {key: value if float(value).is_integer() else float(f"{value:.6g}") for key, value in values.items()}
+        metrics = [Metric(key, value, now, 0) for key, value in rounded.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
 
     def log_params(self, params: Mapping[str, object]) -> None:

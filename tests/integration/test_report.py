@@ -28,8 +28,8 @@ COSTS = {
     "cost/generator_updates": 200.0,
     "cost/discriminator_updates": 1000.0,
     "cost/total_images": 64000.0,
-    "cost/generator_parameters": 5142080.0,
-    "cost/discriminator_parameters": 4316540.0,
+    "cost/generator_parameters": 5142083.0,
+    "cost/discriminator_parameters": 4316545.0,
 }
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 import pytest
 
 from gan.errors import UserError
-from pipeline import evaluate
 from pipeline.reporting import results
 from pipeline.reporting.results import read_results
 from pipeline.tracking import Run, Stage
@@ -28,10 +27,6 @@ def read(*runs: Run) -> results.Results:
 
 def train(run_id: str, status: str = "FINISHED", start_time: int = 0, **tags: str) -> Run:
     return run(run_id, status, start_time, stage=Stage.TRAIN, variant="a", seed="0", **tags)
-
-
-def test_the_tag_is_the_evaluate_stage_s() -> None:
-    assert results.TAG == evaluate.TAG
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""The whole chain on real images, as a user runs it: a suite, its table, its tracked runs and its models."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from PIL import Image
+
+from gan.randomness import sample_latents
+from tests.conftest import environment, run_pipeline
+
+SUITE = """
+title: A tiny suite
+dataset: {name: tiny, sources: [avatars], num_images: 40}
+seeds: [0, 1]
+evaluation: {extractors: [efficientnet_lite0], num_samples: 20}
+set: {batch_size: 4, max_steps: 5}
+cells:
+  - variant: dcgan
+  - variant: wgan_sgd
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a folder in which the suite ran, and what it printed."""
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "tiny.yaml").write_text(SUITE)
+    return folder, run_pipeline("run", "tiny.yaml", cwd=folder).stdout
+
+
+@pytest.fixture(scope="module")
+def client(finished: tuple[Path, str]) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{finished[0] / 'mlflow.db'}")
+
+
+def trainings(client: MlflowClient) -> dict[str, mlflow.entities.Run]:
+    experiment = client.get_experiment_by_name("gan-benchmark")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.stage = 'train'")
+    return {str(run.info.run_name): run for run in runs}
+
+
+def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    (table,) = (folder / "reports").glob("table-*.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert {row["variant"] for row in rows} == {"dcgan", "wgan_sgd", "real images"}
+    report = (folder / "reports" / "report.md").read_text()
+    for word in ("dcgan", "wgan_sgd", "fd_efficientnet_lite0", "5,142,083 / 4,316,545", "3,380,227 / 4,316,545"):
+        assert word in report
+        assert word in printed
+    for picture in (folder / "reports" / "images").iterdir():
+        assert Image.open(picture).size == (8 * 66 + 2, 8 * 66 + 2)
+    assert "mlflow ui" in printed
+
+
+def test_every_run_says_what_it_is(client: MlflowClient) -> None:
+    runs = trainings(client)
+    assert sorted(runs) == ["dcgan-s0", "dcgan-s1", "wgan_sgd-s0", "wgan_sgd-s1"]
+    for name, run in runs.items():
+        assert run.info.status == "FINISHED"
+        assert name == f"{run.data.tags['variant']}-s{run.data.tags['seed']}"
+        assert {"fingerprint", "config_hash", "dataset_digest", "mlflow.source.git.commit"} <= run.data.tags.keys()
+        assert len(run.data.params) <= 6
+        assert run.inputs is not None
+        assert run.inputs.dataset_inputs[0].dataset.name == "tiny"
+        metrics = run.data.metrics
+        assert metrics["cost/discriminator_updates"] == 5
+        assert metrics["cost/generator_updates"] == (5 if "dcgan" in name else 1)
+        assert metrics["cost/total_images"] == 20
+        assert metrics["cost/discriminator_parameters"] == 4_316_545
+        assert metrics["final/fd_efficientnet_lite0"] > 0
+        points = client.get_metric_history(run.info.run_id, "train/loss_discriminator")
+        assert [point.step for point in points] == [1, 2, 3, 4, 5]
+
+
+def test_grids_begin_at_step_zero_and_the_configuration_is_an_artifact(client: MlflowClient) -> None:
+    run_id = trainings(client)["dcgan-s0"].info.run_id
+    steps = sorted({f.path.split("+")[2] for f in client.list_artifacts(run_id, "images") if f.path.endswith(".png")})
+    assert steps == ["0", "1", "2", "3", "4", "5"]
+    assert {f.path for f in client.list_artifacts(run_id, "final")} == {"final/samples.png"}
+    assert [f.path for f in client.list_artifacts(run_id, "config")] == ["config/resolved.yaml"]
+    (evaluation,) = client.list_artifacts(run_id, "evaluation")
+    result = json.loads(Path(client.download_artifacts(run_id, evaluation.path)).read_text())
+    protocol = result["protocol"]
+    assert (protocol["num_samples"], protocol["num_reference"], protocol["dataset"]) == (20, 20, "tiny")
+    assert len(protocol["weights_sha256"]) == 64
+
+
+def test_the_same_command_does_nothing_again(finished: tuple[Path, str], client: MlflowClient) -> None:
+    folder, printed = finished
+    before = {name: run.info.to_proto().SerializeToString() for name, run in trainings(client).items()}
+    again = run_pipeline("run", "tiny.yaml", cwd=folder)
+    assert again.stdout == printed
+    assert {name: run.info.to_proto().SerializeToString() for name, run in trainings(client).items()} == before
+
+
+def test_the_models_load_elsewhere_without_the_project(
+    finished: tuple[Path, str], client: MlflowClient, tmp_path: Path
+) -> None:
+    """In another folder, with an interpreter that does not see this project."""
+    folder, _ = finished
+    run_id = trainings(client)["dcgan-s0"].info.run_id
+    run_pipeline("sample", "--run", run_id, "--num", "3", "--seed", "7", "--single", "--out", str(tmp_path), cwd=folder)
+    np.save(tmp_path / "latents.npy", sample_latents(7, range(3), 100).numpy())
+    script = f"""
+import importlib.util, sys
+sys.path = [p for p in sys.path if "editable" not in p and {str(Path(__file__).parents[2])!r} != p]
+sys.meta_path = [f for f in sys.meta_path if "editable" not in type(f).__module__.lower()]
+assert importlib.util.find_spec("pipeline") is None
+import mlflow, numpy as np, pandas as pd, torch
+mlflow.set_tracking_uri("sqlite:///{folder}/mlflow.db")
+run = mlflow.get_run({run_id!r})
+models = mlflow.search_logged_models(output_format="list")
+names = {{model.name: model.model_uri for model in models if model.source_run_id == run.info.run_id}}
+latents = np.load("latents.npy")
+module = mlflow.pytorch.load_model(names["generator"])
+images = module(torch.from_numpy(latents)).detach().numpy()
+np.save("pytorch.npy", images)
+np.save("pyfunc.npy", mlflow.pyfunc.load_model(names["generator"]).predict(latents))
+sampler = mlflow.pyfunc.load_model(names["sampler"])
+np.save("sampler.npy", sampler.predict(pd.DataFrame({{"index": [0, 1, 2]}}), params={{"seed": 7}}))
+np.save("array.npy", sampler.predict(np.array([2, 0]), params={{"seed": 7}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    sampled = np.load(tmp_path / "sampler.npy")
+    singles = [np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("dcgan-s0-seed7/*.png"))]
+    assert np.array_equal(sampled, np.stack(singles))
+    assert np.array_equal(np.load(tmp_path / "array.npy"), sampled[[2, 0]])
+    exported = np.load(tmp_path / "pytorch.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "pyfunc.npy"), exported, atol=1e-6)
+    np.testing.assert_allclose((exported.transpose(0, 2, 3, 1) + 1) * 127.5, sampled.astype(float), atol=0.51)
+
+
+def test_evaluating_again_is_answered_from_the_store_and_more_samples_are_another_protocol(
+    finished: tuple[Path, str], client: MlflowClient
+) -> None:
+    folder, _ = finished
+    first = run_pipeline("evaluate", "--variant", "wgan_sgd", "--num-samples", "20", cwd=folder).stdout
+    assert first.count("(measured before)") == 2
+    run_id = trainings(client)["wgan_sgd-s0"].info.run_id
+    other = run_pipeline("evaluate", "--run", run_id, "--num-samples", "16", cwd=folder).stdout
+    assert "(measured before)" not in other
+    run_pipeline("report", "--out", "both", cwd=folder)
+    tables = list((folder / "both").glob("table-*.csv"))
+    assert len(tables) == 2
+    report = (folder / "both" / "report.md").read_text()
+    assert "How the protocols differ" in report
+    frames = {len(pd.read_csv(table)) for table in tables}
+    assert frames == {2, 3}
+
+
+def test_a_dataset_that_changed_is_refused(finished: tuple[Path, str], client: MlflowClient) -> None:
+    folder, _ = finished
+    run_id = trainings(client)["dcgan-s1"].info.run_id
+    client.set_tag(run_id, "dataset_digest", "0" * 64)
+    result = run_pipeline("evaluate", "--run", run_id, "--num-samples", "16", cwd=folder, check=False)
+    assert result.returncode == 1
+    assert "was trained on 000000000000. Prepare the images" in result.stderr
+
+
+def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    diverging = SUITE.replace("seeds: [0, 1]", "seeds: [2]").replace(
+        "- variant: dcgan",
+        "- variant: wgan\n    set: {optimizer: {name: sgd, lr: 1e6, momentum: 0.0}, weight_clip: null}",
+    )
+    (folder / "diverging.yaml").write_text(diverging)
+    result = run_pipeline("run", "diverging.yaml", "--out", "failed", cwd=folder, check=False)
+    assert result.returncode == 1
+    assert "1 cell(s) of suite 'diverging.yaml' failed: wgan-s2" in result.stderr
+    report = (folder / "failed" / "report.md").read_text()
+    assert "diverged" in report
+    assert "wgan_sgd-s2" in report
+
+
+def test_torch_is_deterministic_between_processes(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """The same command with the same seed in another folder: the same losses and the same samples."""
+    folder, _ = finished
+    run_pipeline("prepare", "--num-images", "40", "--name", "tiny", cwd=tmp_path)
+    options = ["--variant", "dcgan", "--data", "tiny", "--set", "batch_size=4", "--set", "max_steps=5"]
+    run_pipeline("train", *options, cwd=tmp_path)
+    weights = []
+    for each in (folder, tmp_path):
+        found = MlflowClient(f"sqlite:///{each / 'mlflow.db'}")
+        run = trainings(found)["dcgan-s0"]
+        history = found.get_metric_history(run.info.run_id, "train/loss_generator")
+        path = found.download_artifacts(run.info.run_id, "generator/last.pt", str(tmp_path))
+        content = torch.load(path, weights_only=True)
+        weights.append((content["weights"], [(p.step, p.value) for p in history], run.data.tags["fingerprint"]))
+    assert weights[0][1:] == weights[1][1:]
+    assert all(torch.equal(a, b) for a, b in zip(weights[0][0].values(), weights[1][0].values(), strict=True))

@@ -1,0 +1,87 @@
+"""Stopped by a signal or killed: nothing is lost, and the same command goes on."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from tests.conftest import environment, run_pipeline
+
+STEPS = 12
+TRAIN = ["train", "--variant", "wgan", "--data", "tiny", "--set", "batch_size=4", "--set", f"max_steps={STEPS}"]
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    """Start a training and return it once it has drawn the grid of step 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *TRAIN], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("mlruns/gan-benchmark/*/artifacts/images/*.png")):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[tuple[int, float]], list[str]]:
+    """Return the weights, the loss curve and the grids of the only training in a folder, which is finished."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("gan-benchmark")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.stage = 'train'")
+    assert run.info.status == "FINISHED"
+    path = client.download_artifacts(run.info.run_id, "generator/last.pt")
+    history = client.get_metric_history(run.info.run_id, "train/loss_discriminator")
+    grids = sorted(f.path.split("+")[2] for f in client.list_artifacts(run.info.run_id, "images") if ".png" in f.path)
+    return torch.load(path, weights_only=True)["weights"], [(p.step, p.value) for p in history], grids
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run_pipeline("prepare", "--num-images", "20", "--name", "tiny", cwd=folder)
+    run_pipeline(*TRAIN, cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_the_same_command_finishes_what_was_stopped(
+    number: signal.Signals, status: int, undisturbed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").symlink_to(undisturbed / "data")
+    process = start(tmp_path)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == status, errors
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs(["1"], "tags.stage = 'train'")
+    if number != signal.SIGKILL:
+        assert run.info.status == "KILLED"
+        assert f"of {STEPS}, everything stored (run {run.info.run_id}). The same command goes on from here." in errors
+        assert "Traceback" not in errors
+
+    finished = run_pipeline(*TRAIN, cwd=tmp_path)
+    assert "finished" in finished.stdout
+    weights, points, grids = outcome(tmp_path)
+    expected_weights, expected_points, expected_grids = outcome(undisturbed)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected_weights.items())
+    assert points == expected_points  # no gap, no duplicate
+    assert sorted(set(grids)) == expected_grids
+    assert "was done before" in run_pipeline(*TRAIN, cwd=tmp_path).stdout
+
+
+def test_a_second_process_on_the_same_run_is_refused(undisturbed: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(undisturbed / "data")
+    first = start(tmp_path)
+    second = run_pipeline(*TRAIN, cwd=tmp_path, check=False)
+    if first.poll() is None:  # else it was too quick for the second
+        assert second.returncode == 1
+        assert "is being trained by another process" in second.stderr
+    first.communicate(timeout=120)
+    assert first.returncode == 0

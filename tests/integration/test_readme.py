@@ -1,0 +1,74 @@
+"""Every command of the README runs. What takes hours there is made short here, by the table below and nothing else."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from tests.conftest import ROOT, environment
+
+SHORT = " --set batch_size=4 --set max_steps=2"
+SHORTER = [  # pattern, replacement
+    (r"^\. \.venv/bin/activate$", "true"),  # the tests' own environment is active
+    (r"^(pipeline train .*)$", r"\1" + SHORT),
+    (r"^(pipeline evaluate .*)$", r"\1 --num-samples 8"),
+    (r"^(mlflow run .* -e train .*)$", r"\1 -P data=my-images -P 'overrides=batch_size=4 max_steps=2'"),
+    (r"^pipeline run (demo|reports|ablations)(.*)$", r"pipeline run short.yaml\2"),
+    (r"^mlflow ui$", "timeout --preserve-status --signal=INT 20 mlflow ui --port 5999 --workers 1"),
+]
+SUITE = """
+title: short
+dataset: {name: short, sources: [avatars], num_images: 16}
+seeds: [0]
+evaluation: {extractors: [efficientnet_lite0], num_samples: 8}
+set: {batch_size: 4, max_steps: 2}
+cells: [{variant: dcgan}]
+"""
+
+
+def commands() -> list[str]:
+    """Return the commands of the README's shell blocks, in their order."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_two_set_up_commands_are_targets_of_the_makefile() -> None:
+    assert commands()[:2] == ["make demo", "make test"]
+    for command in commands()[:2]:
+        subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a clone's MLproject and experiments with a user's own pictures."""
+    for name in ("MLproject", "conda.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "short.yaml").write_text(SUITE)
+    (tmp_path / "my-images").mkdir()
+    for i in range(20):
+        Image.effect_noise((80, 70), 20 + 10 * i).save(tmp_path / "my-images" / f"{i}.png")
+    shutil.make_archive(str(tmp_path / "more"), "zip", tmp_path / "my-images")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_every_other_command_runs(folder: Path) -> None:
+    for command in commands()[2:]:
+        short = command
+        for pattern, replacement in SHORTER:
+            short = re.sub(pattern, replacement, short)
+        if "RUN_ID" in short:
+            client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+            ids = [e.experiment_id for e in client.search_experiments()]
+            (run, *_) = client.search_runs(ids, "tags.stage = 'train'")
+            short = short.replace("RUN_ID", run.info.run_id)
+        done = subprocess.run(
+            ["bash", "-c", short], cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
