@@ -212,6 +212,13 @@ def main() -> None:
         _fail("Stopped. What was finished is kept; the same command does the rest.", 130)
     except OSError as error:
         _fail(f"{error.filename or 'The system'}: {error.strerror or error}. Free space or choose another folder.", 1)
+    except Exception as error:
+        from pipeline.tracking import StoreError
+
+        if not isinstance(error, StoreError):
+            raise  # a bug of ours: with its traceback
+        reason = str(error).splitlines()[0][:300]
+        _fail(f"The tracking store failed: {reason}. Once it works again, the same command does the rest.", 1)
 
 
 def _fail(message: str, status: int) -> None:

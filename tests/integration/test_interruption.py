@@ -85,3 +85,19 @@ def test_a_second_process_on_the_same_run_is_refused(undisturbed: Path, tmp_path
         assert "is being trained by another process" in second.stderr
     first.communicate(timeout=120)
     assert first.returncode == 0
+
+
+def test_a_full_disk_costs_nothing_that_was_stored(undisturbed: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 20 MB, which a checkpoint does; then the limit is gone."""
+    (tmp_path / "data").symlink_to(undisturbed / "data")
+    command = f"ulimit -f 20480; exec {sys.executable} -m pipeline {' '.join(TRAIN)}"
+    full = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert full.returncode == 1
+    assert "cannot be written: File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list(tmp_path.glob("checkpoints/*/*.pt"))
+    run_pipeline(*TRAIN, cwd=tmp_path)
+    weights, points, _ = outcome(tmp_path)
+    expected_weights, expected_points, _ = outcome(undisturbed)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected_weights.items())
+    assert points == expected_points
