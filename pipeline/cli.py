@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from pipeline.config import load_experiment
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
 from pipeline.options import COUNT, FILE, SEED, StageCommand, device_option, measuring_options, split_overrides
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:  # the stages are imported by the commands: help and errors come at once
+    from pipeline.evaluate import Evaluation
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -119,15 +123,18 @@ def evaluate(
     store = connect()
     options = stage.Options(num_samples, extractor, weights, seed, device)
     if real is not None:
-        evaluations = [stage.evaluate_real(real, options, store=store, workspace=Workspace())]
-    else:
-        run_ids = [run_id] if run_id is not None else stage.finished_runs(str(variant), store)
-        evaluations = [stage.evaluate(each, options, store=store, workspace=Workspace()) for each in run_ids]
-    store.point_to([e.run_id for e in evaluations], f"Evaluation of {', '.join(e.name for e in evaluations)}.")
-    for evaluation in evaluations:
-        values = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.metrics.items())
-        again = " (measured before)" if evaluation.again else ""
-        click.echo(f"{evaluation.name}  {values}  protocol {evaluation.protocol_hash}{again}")
+        _print_evaluation(stage.evaluate_real(real, options, store=store, workspace=Workspace()))
+        return
+    run_ids = [run_id] if run_id is not None else stage.finished_runs(str(variant), store)
+    store.point_to(run_ids, f"Evaluation of {', '.join(run_ids)}.")
+    for each in run_ids:
+        _print_evaluation(stage.evaluate(each, options, store=store, workspace=Workspace()))
+
+
+def _print_evaluation(evaluation: "Evaluation") -> None:
+    values = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.metrics.items())
+    again = " (measured before)" if evaluation.again else ""
+    click.echo(f"{evaluation.name}  {values}  protocol {evaluation.protocol_hash}{again}")
 
 
 @cli.command(cls=StageCommand)

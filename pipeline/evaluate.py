@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gan.devices import select_device
 from gan.errors import UserError
 from gan.randomness import Stream, generator
-from gan.sampling import CHUNK
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Extractor, extract_features, load_extractor
 from pipeline.metrics.measures import Measurement, measure
-from pipeline.metrics.reference import reference_features
+from pipeline.metrics.reference import image_batches, reference_features
 from pipeline.sample import load_trained
 from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
@@ -123,7 +121,7 @@ def evaluate_real(data: str, options: Options, *, store: Store, workspace: Works
     for run in earlier:
         if done := _earlier(run, network, measuring.protocol):
             return done
-    measurement = measuring.measure(_images(dataset, held_out), name, num_images=len(held_out))
+    measurement = measuring.measure(image_batches(dataset.images, np.sort(held_out)), name, num_images=len(held_out))
     resume = earlier[0].run_id if earlier and store.project_run is None else None
     with store.open_run(name=name, tags=tags, resume=resume, description="Held-out real images: the floor.") as writer:
         return _store(store, writer.run_id, name, network, measuring.protocol, measurement, len(held_out))
@@ -184,12 +182,6 @@ class _Measuring:
             progress=self.options.show_progress,
         )
         return measure(self.network, real, fake)
-
-
-def _images(dataset: Dataset, indices: np.ndarray) -> Iterable[Tensor]:
-    for start in range(0, len(indices), CHUNK):
-        pixels = torch.from_numpy(dataset.images[np.sort(indices[start : start + CHUNK])])
-        yield pixels.permute(0, 3, 1, 2)
 
 
 def _dataset_of(run: Run, workspace: Workspace) -> Dataset:
