@@ -20,7 +20,7 @@ from tests.conftest import environment, run_pipeline
 SUITE = """
 title: A tiny suite
 dataset: {name: tiny, sources: [avatars], num_images: 40}
-seeds: [0, 1]
+seeds: [0]
 evaluation: {extractors: [efficientnet_lite0], num_samples: 20}
 set: {batch_size: 4, max_steps: 5}
 cells:
@@ -53,7 +53,7 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
     folder, printed = finished
     (table,) = (folder / "reports").glob("table-*.csv")
     rows = list(csv.DictReader(table.open()))
-    assert {row["variant"] for row in rows} == {"dcgan", "wgan_sgd", "real images"}
+    assert {row["variant"] for row in rows} == {"dcgan", "wgan_sgd", "real"}
     report = (folder / "reports" / "report.md").read_text()
     for word in ("dcgan", "wgan_sgd", "fd_efficientnet_lite0", "5,142,083 / 4,316,545", "3,380,227 / 4,316,545"):
         assert word in report
@@ -65,7 +65,7 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
 
 def test_every_run_says_what_it_is(client: MlflowClient) -> None:
     runs = trainings(client)
-    assert sorted(runs) == ["dcgan-s0", "dcgan-s1", "wgan_sgd-s0", "wgan_sgd-s1"]
+    assert sorted(runs) == ["dcgan-s0", "wgan_sgd-s0"]
     for name, run in runs.items():
         assert run.info.status == "FINISHED"
         assert name == f"{run.data.tags['variant']}-s{run.data.tags['seed']}"
@@ -120,7 +120,7 @@ assert importlib.util.find_spec("pipeline") is None
 import mlflow, numpy as np, pandas as pd, torch
 mlflow.set_tracking_uri("sqlite:///{folder}/mlflow.db")
 run = mlflow.get_run({run_id!r})
-models = mlflow.search_logged_models(output_format="list")
+models = mlflow.search_logged_models([run.info.experiment_id], output_format="list")
 names = {{model.name: model.model_uri for model in models if model.source_run_id == run.info.run_id}}
 latents = np.load("latents.npy")
 module = mlflow.pytorch.load_model(names["generator"])
@@ -149,7 +149,7 @@ def test_evaluating_again_is_answered_from_the_store_and_more_samples_are_anothe
 ) -> None:
     folder, _ = finished
     first = run_pipeline("evaluate", "--variant", "wgan_sgd", "--num-samples", "20", cwd=folder).stdout
-    assert first.count("(measured before)") == 2
+    assert "(measured before)" in first
     run_id = trainings(client)["wgan_sgd-s0"].info.run_id
     other = run_pipeline("evaluate", "--run", run_id, "--num-samples", "16", cwd=folder).stdout
     assert "(measured before)" not in other
@@ -164,18 +164,20 @@ def test_evaluating_again_is_answered_from_the_store_and_more_samples_are_anothe
 
 def test_a_dataset_that_changed_is_refused(finished: tuple[Path, str], client: MlflowClient) -> None:
     folder, _ = finished
-    run_id = trainings(client)["dcgan-s1"].info.run_id
+    run = trainings(client)["wgan_sgd-s0"]
+    run_id = run.info.run_id
     client.set_tag(run_id, "dataset_digest", "0" * 64)
     result = run_pipeline("evaluate", "--run", run_id, "--num-samples", "16", cwd=folder, check=False)
+    client.set_tag(run_id, "dataset_digest", run.data.tags["dataset_digest"])
     assert result.returncode == 1
     assert "was trained on 000000000000. Prepare the images" in result.stderr
 
 
 def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    diverging = SUITE.replace("seeds: [0, 1]", "seeds: [2]").replace(
-        "- variant: dcgan",
-        "- variant: wgan\n    set: {optimizer: {name: sgd, lr: 1e6, momentum: 0.0}, weight_clip: null}",
+    diverges = "{optimizer: {name: sgd, lr: 1e6, momentum: 0.9}, weight_clip: null, discriminator_steps: 1}"
+    diverging = SUITE.replace("seeds: [0]", "seeds: [2]").replace(
+        "- variant: dcgan", f"- variant: wgan\n    set: {diverges}"
     )
     (folder / "diverging.yaml").write_text(diverging)
     result = run_pipeline("run", "diverging.yaml", "--out", "failed", cwd=folder, check=False)
@@ -189,7 +191,7 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(finished: tuple[Path
 def test_torch_is_deterministic_between_processes(finished: tuple[Path, str], tmp_path: Path) -> None:
     """The same command with the same seed in another folder: the same losses and the same samples."""
     folder, _ = finished
-    run_pipeline("prepare", "--num-images", "40", "--name", "tiny", cwd=tmp_path)
+    (tmp_path / "data").symlink_to(folder / "data")
     options = ["--variant", "dcgan", "--data", "tiny", "--set", "batch_size=4", "--set", "max_steps=5"]
     run_pipeline("train", *options, cwd=tmp_path)
     weights = []
