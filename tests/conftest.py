@@ -1,6 +1,9 @@
 """What the tests share."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores; before torch is imported
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

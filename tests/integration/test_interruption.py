@@ -73,7 +73,6 @@ def test_the_same_command_finishes_what_was_stopped(
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected_weights.items())
     assert points == expected_points  # no gap, no duplicate
     assert sorted(set(grids)) == expected_grids
-    assert "was done before" in run_pipeline(*TRAIN, cwd=tmp_path).stdout
 
 
 def test_a_second_process_on_the_same_run_is_refused(undisturbed: Path, tmp_path: Path) -> None:

@@ -183,9 +183,9 @@ def test_discriminator_outputs_are_those_of_the_described_model(images: np.ndarr
 
 
 def test_a_training_that_diverges_says_so(images: np.ndarray, tmp_path: Path) -> None:
-    outcome, _ = run(
-        configuration("wgan", "optimizer={name: sgd, lr: 1e6, momentum: 0.0}", "weight_clip=null"), images, tmp_path
-    )
+    optimizer = "optimizer={name: sgd, lr: 1e6, momentum: 0.9}"
+    config = configuration("wgan", optimizer, "weight_clip=null", "discriminator_steps=1")
+    outcome, _ = run(config, images, tmp_path)
     assert outcome.diverged
     assert not outcome.finished
 
