@@ -29,8 +29,8 @@ def log_models(trained: TrainedGenerator, weights: Path) -> None:
     requirements = [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
     latents = np.zeros((2, trained.config.latent_size), dtype=np.float32)
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype("float32"), (-1, trained.config.latent_size), "latents")]),
-        Schema([TensorSpec(np.dtype("float32"), (-1, 3, 64, 64), "images")]),
+        Schema([TensorSpec(np.dtype("float32"), (-1, trained.config.latent_size))]),
+        Schema([TensorSpec(np.dtype("float32"), (-1, 3, 64, 64))]),
     )
     network = deepcopy(trained.network).cpu().to(memory_format=torch.contiguous_format).eval()
     with _quiet():
@@ -49,8 +49,8 @@ def log_models(trained: TrainedGenerator, weights: Path) -> None:
             code_paths=[str(Path(gan.__file__).parent)],
             pip_requirements=requirements,
             signature=ModelSignature(
-                Schema([TensorSpec(np.dtype("int64"), (-1,), "index")]),
-                Schema([TensorSpec(np.dtype("uint8"), (-1, 64, 64, 3), "images")]),
+                Schema([TensorSpec(np.dtype("int64"), (-1,))]),
+                Schema([TensorSpec(np.dtype("uint8"), (-1, 64, 64, 3))]),
                 ParamSchema([ParamSpec("seed", "long", 0)]),
             ),
         )

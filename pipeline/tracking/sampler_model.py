@@ -13,7 +13,7 @@ from gan.sampling import load_generator
 class Sampler(PythonModel):
     """Image i depends on (seed, i) alone.
 
-    Input: image indices, int64 [N] (or a frame or array [N, 1] of them). Parameter: seed.
+    Input: image indices, int64 [N], or a frame with one column of them. Parameter: seed.
     Output: uint8 [N, H, W, 3].
     """
 

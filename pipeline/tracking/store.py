@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -18,6 +17,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from gan.errors import UserError
+from pipeline.mlflow_plugin import first_use_lock
 from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage
 
 for _name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
@@ -145,27 +145,15 @@ def connect() -> Store:
     mlflow.set_tracking_uri(uri)
     project_run = os.environ.pop("MLFLOW_RUN_ID", None)
     try:
-        with _first_use(uri):
+        with first_use_lock(uri):
             client = MlflowClient()
             experiment_id = _experiment(client, uri)
     except MlflowException as error:
-        raise UserError(f"The tracking store {uri} cannot be used: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0][:300]
+        raise UserError(
+            f"The tracking store {uri} cannot be used: {reason}. Choose a folder that can be written."
+        ) from error
     return Store(client, uri, experiment_id, project_run)
-
-
-@contextmanager
-def _first_use(uri: str) -> Iterator[None]:
-    """Hold a lock beside a SQLite file while its tables and the experiment are made."""
-    if not uri.startswith("sqlite:////"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{database}.lock", timeout=120):
-            yield
-    except OSError as error:
-        raise UserError(f"{database}: cannot be written ({error.strerror or error}). Choose another folder.") from error
 
 
 def _experiment(client: MlflowClient, uri: str) -> str:

@@ -57,6 +57,7 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
     report = (folder / "reports" / "report.md").read_text()
     for word in ("dcgan", "wgan_sgd", "fd_efficientnet_lite0", "5,142,083 / 4,316,545", "3,380,227 / 4,316,545"):
         assert word in report
+    for word in ("dcgan", "wgan_sgd", "fd_efficientnet_lite0", "real images"):
         assert word in printed
     for picture in (folder / "reports" / "images").iterdir():
         assert Image.open(picture).size == (8 * 66 + 2, 8 * 66 + 2)
@@ -128,8 +129,8 @@ images = module(torch.from_numpy(latents)).detach().numpy()
 np.save("pytorch.npy", images)
 np.save("pyfunc.npy", mlflow.pyfunc.load_model(names["generator"]).predict(latents))
 sampler = mlflow.pyfunc.load_model(names["sampler"])
-np.save("sampler.npy", sampler.predict(pd.DataFrame({{"index": [0, 1, 2]}}), params={{"seed": 7}}))
-np.save("array.npy", sampler.predict(np.array([2, 0]), params={{"seed": 7}}))
+np.save("sampler.npy", sampler.predict(np.arange(3), params={{"seed": 7}}))
+np.save("frame.npy", sampler.predict(pd.DataFrame({{"index": [2, 0]}}), params={{"seed": 7}}))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
@@ -138,7 +139,7 @@ np.save("array.npy", sampler.predict(np.array([2, 0]), params={{"seed": 7}}))
     sampled = np.load(tmp_path / "sampler.npy")
     singles = [np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("dcgan-s0-seed7/*.png"))]
     assert np.array_equal(sampled, np.stack(singles))
-    assert np.array_equal(np.load(tmp_path / "array.npy"), sampled[[2, 0]])
+    assert np.array_equal(np.load(tmp_path / "frame.npy"), sampled[[2, 0]])
     exported = np.load(tmp_path / "pytorch.npy")
     np.testing.assert_allclose(np.load(tmp_path / "pyfunc.npy"), exported, atol=1e-6)
     np.testing.assert_allclose((exported.transpose(0, 2, 3, 1) + 1) * 127.5, sampled.astype(float), atol=0.51)
