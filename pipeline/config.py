@@ -61,9 +61,8 @@ class SuiteConfig:
 
 def experiments_directory() -> Path:
     """Return the folder of the experiments: the working directory's own, else the one that is installed."""
-    package = Path(__file__).parent
-    candidates = [Path.cwd() / "experiments", package.parent / "experiments", package / "experiments"]
-    return next((path for path in candidates if path.is_dir()), candidates[-1])
+    own = Path.cwd() / "experiments"
+    return own if own.is_dir() else Path(__file__).parent.parent / "experiments"
 
 
 def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
