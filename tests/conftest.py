@@ -6,15 +6,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 ROOT = Path(__file__).parent.parent
-Pipeline = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Work in an empty folder: MLflow makes a store in the working directory for the slightest reason."""
+    os.chdir(tmp_path_factory.mktemp("working-directory"))
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +27,6 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith("MLFLOW_"):
             monkeypatch.delenv(name)
     yield
-
-
-@pytest.fixture
-def images() -> np.ndarray:
-    """Twenty random images, uint8 [20, 64, 64, 3]."""
-    return np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def cpu() -> torch.device:
-    """The device of the tests."""
-    return torch.device("cpu")
 
 
 def environment() -> dict[str, str]:
