@@ -22,10 +22,10 @@ class Sampler(PythonModel):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.generator = load_generator(context.artifacts["generator"], self.device)
 
-    def predict(  # type: ignore[no-untyped-def]  # MLflow would take the hint of an input for its signature
+    def predict(
         self,
         context: PythonModelContext,  # noqa: ARG002 -- MLflow's signature
-        model_input,
+        model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
         """Return the images with these indices."""
