@@ -177,6 +177,7 @@ class _Observer:
         self.last_point = store.last_step(run.run_id, "train/loss_discriminator") if resumed else -1
         self.last_grid = int(tags.get("last_grid_step", -1)) if resumed else -1
         self.config = config
+        self.shown: dict[str, str] = {}
         self.num_images = len(dataset.images)
         self.bar = progress_bar(
             total=config.num_steps(self.num_images) * config.batch_size,
@@ -190,10 +191,9 @@ class _Observer:
             epoch = step / self.config.steps_per_epoch(self.num_images)
             points = {f"train/{name}": value for name, value in values.items()}
             self.run.log_points(step, points | {"train/epoch": round(epoch, 4)})
-        self.bar.set_postfix(
-            {"d": f"{values['loss_discriminator']:.3f}", "g": f"{values.get('loss_generator', float('nan')):.3f}"},
-            refresh=False,
-        )
+        names = {"loss_discriminator": "loss D", "loss_generator": "loss G"}
+        self.shown |= {names[key]: f"{value:.3f}" for key, value in values.items() if key in names}
+        self.bar.set_postfix(self.shown, refresh=False)
 
     def samples(self, step: int, images: Tensor) -> None:
         if step > self.last_grid:
