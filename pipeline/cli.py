@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gan.errors import Interrupted, UserError
+from pipeline import __version__
 from pipeline.config import load_experiment
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
 from pipeline.options import COUNT, FILE, SEED, StageCommand, device_option, measuring_options, split_overrides
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # the stages are imported by the commands: help and errors co
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="gan-benchmark")
+@click.version_option(__version__, prog_name="pipeline")
 def cli() -> None:
     """Train, measure and compare GANs.
 
@@ -139,13 +140,14 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
 
 @cli.command(cls=StageCommand)
 @click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write [default: reports/].")
-def report(directory: Path | None) -> None:
+@click.option("--run", "run_ids", multiple=True, metavar="ID", help="Only these trainings; repeat it for several.")
+def report(directory: Path | None, run_ids: tuple[str, ...]) -> None:
     """Write the tables, one for each protocol, from the tracking store."""
     from pipeline.report import report as stage
     from pipeline.tracking import connect, ui_hint
 
     store = connect()
-    result = stage(store=store, directory=directory or Workspace().reports)
+    result = stage(store=store, directory=directory or Workspace().reports, run_ids=run_ids)
     click.echo(f"{result.text}\n\n{_short(result.markdown)}\n{ui_hint(store)}")
 
 

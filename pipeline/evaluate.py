@@ -19,6 +19,7 @@ from torch import Tensor
 from gan.devices import select_device
 from gan.errors import UserError
 from gan.randomness import Stream, generator
+from pipeline import __version__
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Extractor, extract_features, load_extractor
 from pipeline.metrics.measures import Measurement, measure
@@ -29,7 +30,7 @@ from pipeline.workspace import Workspace
 
 SAMPLING_SEED = 1000  # not a training seed: the images of fixed latents are not measured
 SPLIT_SEED = 0
-SOFTWARE = ("gan-benchmark", "torch", "torchvision", "timm", "torch-fidelity", "numpy", "scipy")
+SOFTWARE = ("torch", "torchvision", "timm", "torch-fidelity", "numpy", "scipy")
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class _Measuring:
             "generator_mode": "eval",
             "quantisation": "clamp to [-1, 1], round((x + 1) * 127.5), uint8, no file in between",
             **network.protocol,
-            "software": ", ".join(f"{name} {version(name)}" for name in SOFTWARE),
+            "software": ", ".join([f"gan-benchmark {__version__}", *(f"{name} {version(name)}" for name in SOFTWARE)]),
         }
 
     def measure(self, batches: Iterable[Tensor], name: str, num_images: int | None = None) -> Measurement:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gan.errors import UserError
 from gan.files import fsync, storage_errors, write_atomic, write_json_atomic
+from pipeline import __version__
 from pipeline.data import decoding
 from pipeline.data.collection import Collection, Counts, write_images
 from pipeline.data.dataset import (
@@ -125,19 +126,12 @@ def _manifest(request: Request, collection: Collection, num_images: int, digest:
         "request": request.describe(),
         "versions": {
             "python": platform.python_version(),
-            "gan-benchmark": _version("gan-benchmark"),
-            "numpy": _version("numpy"),
-            "pillow": _version("pillow"),
+            "gan-benchmark": __version__,
+            "numpy": metadata.version("numpy"),
+            "pillow": metadata.version("pillow"),
             "libjpeg-turbo": features.version("libjpeg_turbo"),
         },
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return None
 
 
 def _is_prepared(request: Request, root: Path) -> bool:

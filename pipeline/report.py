@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from gan.errors import UserError
 from gan.files import storage_errors, write_atomic, write_text_atomic
+from pipeline import __version__
 from pipeline.reporting.frames import raw, raw_runs, written
 from pipeline.reporting.labels import label
 from pipeline.reporting.markdown import Picture, render
@@ -23,7 +23,6 @@ from pipeline.reporting.tables import Table, build_tables
 from pipeline.tracking import Stage, Store
 
 SAMPLES = "final/samples.png"  # as the train stage stores it
-PACKAGE = "gan-benchmark"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def report(*, store: Store, directory: Path, run_ids: Sequence[str] | None = Non
         (directory / "images").mkdir(parents=True, exist_ok=True)
         ordered = sorted(results.configurations, key=labels.of)
         pictures = [_picture(each, labels.of(each), store, directory) for each in ordered]
-        text = render(results, labels, tables, pictures, _command(run_ids or ()), _software())
+        text = render(results, labels, tables, pictures, _command(run_ids or ()), f"gan-benchmark {__version__}")
         write_text_atomic(directory / "report.md", text)
         files = [directory / "report.md", *_write_csv(tables, directory)]
 
@@ -112,13 +111,6 @@ def _plain(table: Table) -> str:
 
 def _command(run_ids: Sequence[str]) -> str:
     return shlex.join(["pipeline", "report", *(part for run_id in run_ids for part in ("--run", run_id))])
-
-
-def _software() -> str:
-    try:
-        return f"{PACKAGE} {version(PACKAGE)}"
-    except PackageNotFoundError:  # run from a folder of sources, without installation
-        return PACKAGE
 
 
 def _description(tables: Sequence[Table]) -> str:

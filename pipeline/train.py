@@ -75,20 +75,22 @@ def train(
         return Trained(earlier.run_id, "diverged", again=True)
     resume = _resumable(earlier, store, workspace)
 
-    tags = {
-        "stage": Stage.TRAIN,
-        "variant": config.variant,
-        "seed": str(seed),
-        "fingerprint": fingerprint,
-        "config_hash": config_hash,
-        "dataset": dataset.name,
-        "dataset_digest": dataset.digest,
-        "overrides": " ".join(overrides),
-        "device": describe(torch_device),
-        "health": "",
-    }
     with store.open_run(
-        name=f"{config.variant}-s{seed}", tags=tags, resume=resume, description=_description(config, seed, dataset)
+        name=f"{config.variant}-s{seed}",
+        tags={
+            "stage": Stage.TRAIN,
+            "variant": config.variant,
+            "seed": str(seed),
+            "fingerprint": fingerprint,
+            "config_hash": config_hash,
+            "dataset": dataset.name,
+            "dataset_digest": dataset.digest,
+            "overrides": " ".join(overrides),
+            "device": describe(torch_device),
+            "health": "",
+        },
+        resume=resume,
+        description=_description(config, seed, dataset),
     ) as run:
         _log_inputs(run, store, config, dataset)
         observer = _Observer(run, store, config, dataset, resumed=resume is not None, show_progress=show_progress)
@@ -104,19 +106,36 @@ def train(
                 observer=observer,
                 stopping=stopping,
             )
-        if outcome.diverged:
-            run.set_tags({"health": "diverged"})
-            run.log_values(_costs(outcome, config))
-            end_active_run("FAILED")
-            return Trained(run.run_id, "diverged", again=False)
-        if not outcome.finished:
-            end_active_run("KILLED")
-            raise Interrupted(
-                f"Stopped at step {outcome.state.step:,} of {config.num_steps(len(dataset.images)):,}, "
-                f"everything stored (run {run.run_id}). The same command goes on from here."
-            )
-        _publish(run, config, outcome, seed, checkpoints.directory, torch_device)
-    return Trained(run.run_id, "finished", again=False)
+        status = _conclude(run, config, outcome, seed, len(dataset.images), checkpoints.directory, torch_device)
+    return Trained(run.run_id, status, again=False)
+
+
+def _conclude(
+    run: RunWriter,
+    config: Config,
+    outcome: Outcome,
+    seed: int,
+    num_images: int,
+    directory: Path,
+    device: torch.device,
+) -> str:
+    """Store how a training ended; return "finished" or "diverged".
+
+    Raises Interrupted where it was stopped.
+    """
+    if outcome.diverged:
+        run.set_tags({"health": "diverged"})
+        run.log_values(_costs(outcome, config))
+        end_active_run("FAILED")
+        return "diverged"
+    if not outcome.finished:
+        end_active_run("KILLED")
+        raise Interrupted(
+            f"Stopped at step {outcome.state.step:,} of {config.num_steps(num_images):,}, "
+            f"everything stored (run {run.run_id}). The same command goes on from here."
+        )
+    _publish(run, config, outcome, seed, directory, device)
+    return "finished"
 
 
 def find_dataset(name: str, workspace: Workspace) -> Dataset:
