@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run as MlflowRun
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import UserError
 from pipeline.mlflow_plugin import first_use_lock
@@ -61,7 +63,7 @@ class Store:
             run = _record(self.client.get_run(run_id))
         except MlflowException:
             raise UserError(
-                f"--run: there is no run '{run_id}' in {self.uri}. `mlflow ui` lists the runs; "
+                f"--run: there is no run '{run_id}' in {_shown(self.uri)}. `mlflow ui` lists the runs; "
                 "MLFLOW_TRACKING_URI selects another store."
             ) from None
         if run.tags.get("project") != PROJECT:
@@ -148,12 +150,17 @@ def connect() -> Store:
         with first_use_lock(uri):
             client = MlflowClient()
             experiment_id = _experiment(client, uri)
-    except MlflowException as error:
-        reason = str(error).splitlines()[0][:300]
+    except (MlflowException, SQLAlchemyError, ImportError) as error:  # ImportError: no driver for this database
+        reason = _shown(str(error).splitlines()[0][:300])
         raise UserError(
-            f"The tracking store {uri} cannot be used: {reason}. Choose a folder that can be written."
+            f"The tracking store {_shown(uri)} cannot be used: {reason}. Check MLFLOW_TRACKING_URI, or unset it."
         ) from error
     return Store(client, uri, experiment_id, project_run)
+
+
+def _shown(uri: str) -> str:
+    """Return an address without the user and password that may stand in it."""
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _experiment(client: MlflowClient, uri: str) -> str:
@@ -195,7 +202,7 @@ def ui_hint(store: Store) -> str:
     """Return the command and the address that show the runs."""
     path = f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
     if store.uri.startswith("http"):
-        return f"Runs: {store.uri.rstrip('/')}{path}"
+        return f"Runs: {_shown(store.uri).rstrip('/')}{path}"
     folder = Path(store.uri.removeprefix("sqlite:///")).parent
     where = "" if folder == Path.cwd() else f"cd {folder} && "
     return f"Runs: {where}mlflow ui, then http://127.0.0.1:5000{path}"

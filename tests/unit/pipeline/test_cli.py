@@ -75,6 +75,17 @@ def test_a_relative_store_is_refused(
     assert f"must be absolute, got 'sqlite:///mlflow.db'. Use sqlite:///{tmp_path}/mlflow.db" in errors
 
 
+def test_a_password_in_the_address_of_the_store_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+nodriver://me:secret@127.0.0.1:1/runs")
+    status, output, errors = run(monkeypatch, capsys, "report")
+    assert status == 1
+    assert "secret" not in output + errors
+    assert "127.0.0.1:1/runs cannot be used" in errors
+
+
 def test_an_empty_option_is_one_that_was_not_given(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
