@@ -30,7 +30,7 @@ from pipeline.workspace import Workspace
 
 SAMPLING_SEED = 1000  # not a training seed: the images of fixed latents are not measured
 SPLIT_SEED = 0
-SOFTWARE = ("torch", "torchvision", "timm", "torch-fidelity", "numpy", "scipy")
+SOFTWARE = ("torch", "torchvision", "timm", "torch-fidelity", "numpy")
 
 log = logging.getLogger(__name__)
 

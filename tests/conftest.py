@@ -29,6 +29,11 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 def environment() -> dict[str, str]:
     """Return the environment of a subprocess: no tracking store but its working directory's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
