@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan.errors import UserError
+from gan.errors import Interrupted, UserError
 from pipeline.config import SuiteConfig, load_suite, overrides_of
 from pipeline.data.dataset import load_dataset
 from pipeline.evaluate import Options, evaluate, evaluate_real
 from pipeline.prepare import prepare
 from pipeline.report import Report, report
-from pipeline.sample import sample
+from pipeline.sample import SAMPLED, sample
 from pipeline.tracking import Store
 from pipeline.train import train
 from pipeline.workspace import Workspace
@@ -75,10 +75,12 @@ def run_suite(
             if trained.status != "finished":
                 failed.append((cell.name, trained.status))
                 continue
-            if not trained.again:
+            if SAMPLED not in store.get(trained.run_id).tags:
                 sample(trained.run_id, store=cell_store, directory=workspace.samples, device=device)
             for options in measurements:
                 evaluate(trained.run_id, options, store=cell_store, workspace=workspace)
+        except Interrupted:
+            raise
         except Exception as error:  # a cell's failure must not cost the others
             log.error("%s: %s", cell.name, error, exc_info=not isinstance(error, UserError))  # noqa: TRY400
             failed.append((cell.name, str(error).splitlines()[0] if str(error) else type(error).__name__))

@@ -17,6 +17,7 @@ from pipeline.tracking import Run, Stage, Store
 from pipeline.train import GENERATOR
 
 ROWS, COLUMNS = 8, 10  # of an interpolation
+SAMPLED = "sampled"  # tag of a run whose pictures are in the store
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def sample(
     trained = load_trained(run, store, torch_device)
     images = torch.cat(list(trained.sample(seed=seed, num=num, device=torch_device)))
 
-    name = f"{run.name}-seed{seed}"
+    name = f"{run.name}-{run_id[:8]}-seed{seed}"  # with the id: runs with other overrides have the same name
     pictures = {
         f"{name}-grid.png": grid(images, columns=max(1, round(num**0.5))),
         f"{name}-interpolation.png": grid(_interpolations(trained, seed, torch_device), columns=COLUMNS),
@@ -74,6 +75,7 @@ def sample(
     writer = store.writer(run_id)
     for file in list(pictures)[:2]:
         writer.log_file(directory / file, "samples")
+    writer.set_tags({SAMPLED: f"{num} images of seed {seed}"})
     return Samples(directory, tuple(directory / file for file in pictures))
 
 

@@ -137,7 +137,7 @@ np.save("frame.npy", sampler.predict(pd.DataFrame({{"index": [2, 0]}}), params={
     )
     assert done.returncode == 0, done.stderr
     sampled = np.load(tmp_path / "sampler.npy")
-    singles = [np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("dcgan-s0-seed7/*.png"))]
+    singles = [np.asarray(Image.open(p)) for p in sorted(tmp_path.glob(f"dcgan-s0-{run_id[:8]}-seed7/*.png"))]
     assert np.array_equal(sampled, np.stack(singles))
     assert np.array_equal(np.load(tmp_path / "frame.npy"), sampled[[2, 0]])
     exported = np.load(tmp_path / "pytorch.npy")

@@ -16,10 +16,14 @@ STEPS = 12
 TRAIN = ["train", "--variant", "wgan", "--data", "tiny", "--set", "batch_size=4", "--set", f"max_steps={STEPS}"]
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
-    """Start a training and return it once it has drawn the grid of step 0."""
+def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a training, or another command, and return it once it has drawn the grid of step 0."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *TRAIN], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "pipeline", *(arguments or TRAIN)],
+        cwd=folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not list(folder.glob("mlruns/gan-benchmark/*/artifacts/images/*.png")):
@@ -100,3 +104,20 @@ def test_a_full_disk_costs_nothing_that_was_stored(undisturbed: Path, tmp_path: 
     expected_weights, expected_points, _ = outcome(undisturbed)
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected_weights.items())
     assert points == expected_points
+
+
+def test_ctrl_c_stops_a_suite_and_not_only_its_cell(undisturbed: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(undisturbed / "data")
+    (tmp_path / "two.yaml").write_text(
+        "title: t\ndataset: {name: tiny, sources: [avatars], num_images: 20}\nseeds: [0]\n"
+        "evaluation: {extractors: [efficientnet_lite0], num_samples: 4}\nset: {batch_size: 4, max_steps: 30}\n"
+        "cells: [{variant: wgan}, {variant: dcgan}]\n"
+    )
+    process = start(tmp_path, "run", "two.yaml")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "The same command goes on from here." in errors
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs(["1"], "tags.stage = 'train'")
+    assert (run.info.run_name, run.info.status) == ("wgan-s0", "KILLED")
