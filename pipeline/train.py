@@ -3,13 +3,12 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 import gan
 from gan.checkpoints import Checkpoints
@@ -22,8 +21,8 @@ from gan.training import train as train_gan
 from pipeline.config import dump_yaml, load_experiment
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.images import grid
+from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
-from pipeline.progress import progress_bar
 from pipeline.signals import graceful_stop
 from pipeline.tracking import Run, RunWriter, Stage, Store
 from pipeline.tracking.models import log_models
@@ -93,7 +92,9 @@ def train(
         description=_description(config, seed, dataset),
     ) as run:
         _log_inputs(run, store, config, dataset)
-        observer = _Observer(run, store, config, dataset, resumed=resume is not None, show_progress=show_progress)
+        observer = TrackingObserver(
+            run, store, config, dataset, resumed=resume is not None, show_progress=show_progress
+        )
         checkpoints = Checkpoints(workspace.checkpoints / run.run_id, fingerprint)
         checkpoints.directory.mkdir(parents=True, exist_ok=True)
         with FileLock(checkpoints.directory / ".lock"), graceful_stop() as stopping, observer.bar:
@@ -183,49 +184,6 @@ def _resumable(earlier: Run | None, store: Store, workspace: Workspace) -> str |
         raise UserError(
             f"run {earlier.run_id} ({earlier.name}) is being trained by another process. Wait for it or stop it first."
         ) from None
-
-
-class _Observer:
-    """Stores what the loop tells; what a killed process had stored already is not stored twice."""
-
-    def __init__(
-        self, run: RunWriter, store: Store, config: Config, dataset: Dataset, *, resumed: bool, show_progress: bool
-    ) -> None:
-        self.run = run
-        tags = store.get(run.run_id).tags
-        self.last_point = store.last_step(run.run_id, "train/loss_discriminator") if resumed else -1
-        self.last_grid = int(tags.get("last_grid_step", -1)) if resumed else -1
-        self.config = config
-        self.shown: dict[str, str] = {}
-        self.num_images = len(dataset.images)
-        self.bar = progress_bar(
-            total=config.num_steps(self.num_images) * config.batch_size,
-            unit="img",
-            description=config.variant,
-            show=show_progress,
-        )
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        if step > self.last_point:
-            epoch = step / self.config.steps_per_epoch(self.num_images)
-            points = {f"train/{name}": value for name, value in values.items()}
-            self.run.log_points(step, points | {"train/epoch": round(epoch, 4)})
-        names = {"loss_discriminator": "loss D", "loss_generator": "loss G"}
-        self.shown |= {names[key]: f"{value:.3f}" for key, value in values.items() if key in names}
-        self.bar.set_postfix(self.shown, refresh=False)
-
-    def samples(self, step: int, images: Tensor) -> None:
-        if step > self.last_grid:
-            self.run.log_image(grid(images), "samples/fixed_z", step)
-            self.run.set_tags({"last_grid_step": step})
-
-    def progress(self, step: int, num_images: int) -> None:
-        if self.bar.n == 0 and step > 1:  # resumed: neither rate nor remaining time count what was done before
-            self.bar.initial = self.bar.n = (step - 1) * num_images
-        self.bar.update(num_images)
-
-    def flush(self) -> None:
-        self.run.flush()
 
 
 def _description(config: Config, seed: int, dataset: Dataset) -> str:
