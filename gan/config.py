@@ -15,7 +15,11 @@ from gan.initializations import INITIALIZATIONS
 from gan.losses import LOSSES
 from gan.models import DiscriminatorConfig, GeneratorConfig
 from gan.optimizers import OptimizerConfig
-from gan.schema import STRICT, Name, PositiveFloat, PositiveInt
+from gan.penalties import PenaltyConfig
+from gan.schedules import Constant, ScheduleConfig
+from gan.schema import STRICT, Name, PositiveFloat, PositiveInt, Probability
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 
 
 def _one_of(names: Collection[str]) -> AfterValidator:
@@ -40,6 +44,11 @@ class Config:
     fresh_latents: whether the generator step draws new latents or uses the discriminator step's images again.
     weight_clip: the discriminator's parameters are clamped to [-weight_clip, weight_clip] after each of its updates.
     epochs: passes through the images. max_steps: ends training earlier.
+    precision: number format of the networks' products; "auto" is resolved for the device before training.
+    gradient_penalty: is added to the discriminator's loss.
+    schedule: of the learning rate of both optimizers.
+    ema_decay: where it is set, the generator that is sampled and published is the exponential moving average of the
+    generator's weights, of which each update keeps this share.
     """
 
     variant: Name
@@ -56,6 +65,10 @@ class Config:
     fresh_latents: bool
     weight_clip: PositiveFloat | None
     max_steps: PositiveInt | None = None
+    precision: Annotated[str, _one_of(PRECISIONS)] = "auto"
+    gradient_penalty: PenaltyConfig | None = None
+    schedule: ScheduleConfig = Constant(name="constant")
+    ema_decay: Probability | None = None
 
     def steps_per_epoch(self, num_images: int) -> int:
         """Return the number of batches an epoch; a last batch of one image is left out: BatchNorm needs two."""

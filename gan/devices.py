@@ -1,5 +1,11 @@
 """Where the mathematics runs."""
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import torch
 
 from gan.errors import UserError
@@ -8,7 +14,8 @@ from gan.errors import UserError
 def select_device(name: str) -> torch.device:
     """Return the device called `name`: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", ...
 
-    Turns on deterministic convolutions, so that the same seed gives the same bits on the same machine.
+    Turns on deterministic algorithms, so that the same seed gives the same bits on the same machine, and takes no more
+    threads than the container may use.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,6 +30,10 @@ def select_device(name: str) -> torch.device:
             f"--device: '{name}' was asked for, and torch sees {torch.cuda.device_count()} CUDA device(s). "
             "Use --device auto or cpu, or install a torch build for your driver."
         )
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.cuda.set_device(device)
+    torch.set_num_threads(min(torch.get_num_threads(), allowed_threads()))
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return device
@@ -33,3 +44,35 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def allowed_threads(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many threads can run at once: of the processors that this process may use, and of a container's quota.
+
+    torch counts processors alone; more threads than the quota wait for each other.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+        return max(1, min(processors, int(quota) // int(period)))
+    except (OSError, ValueError):  # no Linux container, or no limit: "max"
+        return processors
+
+
+@contextmanager
+def memory_errors(device: torch.device, batch_size: int) -> Iterator[None]:
+    """Turn running out of the device's memory into a UserError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not _is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"{describe(device)} ran out of memory at batch_size {batch_size}. Use a smaller one (--set "
+            f"batch_size={max(2, batch_size // 2)}), free memory that others hold, or choose another --device."
+        ) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether torch's processor allocator (which has no type of its own) or cuDNN says so."""
+    return bool(re.search(r"can't allocate memory|not enough memory|CUDNN_STATUS_ALLOC_FAILED", str(error)))

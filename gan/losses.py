@@ -47,7 +47,21 @@ def wasserstein_generator(fake_logits: Tensor) -> Tensor:
     return -fake_logits.mean()
 
 
+def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return E[max(0, 1 - D(real))] + E[max(0, 1 + D(fake))].
+
+    Source: Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, eq. 16 (negated), arXiv:1802.05957.
+    """
+    return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+
+
+def hinge_generator(fake_logits: Tensor) -> Tensor:
+    """Return -E[D(fake)] (Miyato et al. 2018, eq. 17)."""
+    return -fake_logits.mean()
+
+
 LOSSES: Mapping[str, Loss] = {
     "bce": Loss(bce_discriminator, bce_generator, nn.Sigmoid),
     "wasserstein": Loss(wasserstein_critic, wasserstein_generator, nn.Identity),
+    "hinge": Loss(hinge_discriminator, hinge_generator, nn.Identity),
 }

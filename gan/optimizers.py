@@ -1,4 +1,8 @@
-"""Table of optimizers. A new one is a class and one entry in `OptimizerConfig`."""
+"""Table of optimizers. A new one is a class and one entry in `OptimizerConfig`.
+
+On CUDA the learning rate and all state are tensors there, so that a recorded step (gan.graphs) can use them; where
+torch has one kernel for a whole update, it is used.
+"""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -6,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import nn
+from torch import Tensor, nn
 
 from gan.schema import STRICT, PositiveFloat, Probability
 
@@ -20,9 +24,11 @@ class Adam:
     betas: tuple[Probability, Probability]
     eps: PositiveFloat
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimizer of these parameters."""
-        return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, eps=self.eps)
+    def build(self, parameters: Iterable[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+        """Return the optimizer of these parameters, which lie on `device`."""
+        lr = _rate(self.lr, device)
+        capturable = device.type == "cuda"
+        return torch.optim.Adam(parameters, lr, self.betas, self.eps, fused=True, capturable=capturable)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -34,9 +40,10 @@ class RMSprop:
     alpha: Probability
     eps: PositiveFloat
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimizer of these parameters."""
-        return torch.optim.RMSprop(parameters, lr=self.lr, alpha=self.alpha, eps=self.eps)
+    def build(self, parameters: Iterable[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+        """Return the optimizer of these parameters, which lie on `device`."""
+        lr = _rate(self.lr, device)
+        return torch.optim.RMSprop(parameters, lr, self.alpha, self.eps, capturable=device.type == "cuda")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,9 +54,13 @@ class SGD:
     lr: PositiveFloat
     momentum: Probability
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimizer of these parameters."""
-        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
+    def build(self, parameters: Iterable[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+        """Return the optimizer of these parameters, which lie on `device`."""
+        return torch.optim.SGD(parameters, _rate(self.lr, device), self.momentum, fused=True)
+
+
+def _rate(lr: float, device: torch.device) -> float | Tensor:
+    return torch.tensor(lr, device=device) if device.type == "cuda" else lr
 
 
 OptimizerConfig = Annotated[Adam | RMSprop | SGD, Field(discriminator="name")]

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     NOISE = 4
     SAMPLES = 5
     SPLIT = 6
+    PENALTY = 7
 
 
 def generator(seed: int, stream: Stream, index: int = 0) -> np.random.Generator:
@@ -42,6 +43,11 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
 def step_latents(seed: int, stream: Stream, step: int, batch_size: int, latent_size: int) -> Tensor:
     """Return z ~ N(0, 1), float32 [batch_size, latent_size], of one training step."""
     return torch.from_numpy(generator(seed, stream, step).standard_normal((batch_size, latent_size), dtype=np.float32))
+
+
+def step_uniform(seed: int, step: int, batch_size: int) -> Tensor:
+    """Return numbers in [0, 1), float32 [batch_size], for the gradient penalty of one training step."""
+    return torch.from_numpy(generator(seed, Stream.PENALTY, step).random(batch_size, dtype=np.float32))
 
 
 def sample_latents(seed: int, indices: Sequence[int], latent_size: int) -> Tensor:

@@ -41,10 +41,15 @@ class CellConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluationConfig:
-    """What `evaluate` is asked for. num_samples: generated images, and real ones for the floor row."""
+    """What `evaluate` is asked for. num_samples: generated images, and real ones for the floor row.
+
+    every_epochs: measure during training too, with curve_samples images, to keep the best generator.
+    """
 
     extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     num_samples: Annotated[int, Field(ge=2, le=10**6)]
+    every_epochs: PositiveInt | None = None
+    curve_samples: Annotated[int, Field(ge=2, le=10**6)] = 2048
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -70,7 +75,8 @@ def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
 
     Raises UserError that names the file or the override, the field, the rule, the value and the remedy.
     """
-    path = _find(variant, experiments_directory(), "--variant", "variants")
+    directories = [experiments_directory(), experiments_directory() / "extra"]
+    path = _find(variant, directories, "--variant", "variants")
     data = {"variant": path.stem} | read_yaml(path)
     origins = apply_overrides(data, overrides)
     try:
@@ -81,7 +87,7 @@ def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
 
 def load_suite(suite: str) -> SuiteConfig:
     """Return the suite of a name or YAML file; its variants and overrides are checked too."""
-    path = _find(suite, experiments_directory() / "suites", "SUITE", "suites")
+    path = _find(suite, [experiments_directory() / "suites"], "SUITE", "suites")
     data = read_yaml(path)
     try:
         config: SuiteConfig = TypeAdapter(SuiteConfig).validate_json(json.dumps(data, default=str), strict=True)
@@ -126,20 +132,24 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[tupl
     return origins
 
 
-def _find(name: str, directory: Path, option: str, kind: str) -> Path:
-    """Return the file that a name or a path of a YAML file stands for."""
+def _find(name: str, directories: Sequence[Path], option: str, kind: str) -> Path:
+    """Return the file that a name or a path of a YAML file stands for; of two with one name the earlier folder's."""
     given = Path(name)
     if given.suffix in (".yaml", ".yml"):
         if given.is_file():
             return given
         raise UserError(f"{option}: the file '{name}' does not exist. Give the path of a YAML file or a name.")
-    known = sorted(path.stem for path in directory.glob("*.yaml"))
+    known: dict[str, Path] = {}
+    for directory in directories:
+        for path in sorted(directory.glob("*.yaml")):
+            known.setdefault(path.stem, path)
     if name in known:
-        return directory / f"{name}.yaml"
+        return known[name]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise UserError(
-        f"{option} must be one of the {kind} {', '.join(known)} (in {directory}) or a YAML file, got '{name}'.{hint}"
+        f"{option} must be one of the {kind} {', '.join(known)} (in {directories[0]}) or a YAML file, "
+        f"got '{name}'.{hint}"
     )
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, of this run or refused."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from gan.checkpoints import Checkpoints
 from gan.errors import UserError
+from gan.files import sha256_of
 
 
 @pytest.fixture
@@ -52,9 +54,56 @@ def test_those_of_another_run_or_format_are_refused(checkpoints: Checkpoints) ->
     with pytest.raises(UserError, match="belongs to another configuration"):
         Checkpoints(checkpoints.directory, "other").load_latest()
     description = checkpoints.directory / "step-000000003.json"
-    description.write_text(description.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(UserError, match="format must be 1, got 2"):
+    description.write_text(description.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(UserError, match="format must be 2, got 1"):
         checkpoints.load_latest()
+
+
+def test_the_best_one_is_kept_beside_the_last_two(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "abc")
+    for step, best_step in [(1, 0), (2, 2), (3, 2), (4, 2), (5, 2)]:
+        checkpoints.save(step, {"step": step}, best_step=best_step)
+    assert sorted(path.stem[-1] for path in tmp_path.glob("*.pt")) == ["2", "4", "5"]
+    assert checkpoints.load(2) == {"step": 2}
+    for step, best_step in [(6, 6), (7, 6), (8, 6)]:
+        checkpoints.save(step, {"step": step}, best_step=best_step)
+    assert sorted(path.stem[-1] for path in tmp_path.glob("*.json")) == ["6", "7", "8"]
+    assert checkpoints.load(2) is None
+
+
+def test_going_on_from_the_one_before_a_damaged_one_leaves_two_whole_ones(checkpoints: Checkpoints) -> None:
+    (checkpoints.directory / "step-000000003.pt").write_bytes(b"damaged")
+    assert checkpoints.load_latest() is not None
+    for step in (3, 4):
+        checkpoints.save(step, {"step": step})
+    (checkpoints.directory / "step-000000004.pt").write_bytes(b"damaged")
+    assert checkpoints.load_latest() == {"step": 3}
+    checkpoints.save(2, {"step": 2})  # from an even earlier one
+    assert sorted(path.stem[-1] for path in checkpoints.directory.glob("*.pt")) == ["2"]
+
+
+def test_what_a_killed_process_left_is_removed(checkpoints: Checkpoints) -> None:
+    for name in (".step-000000004.0123456789abcdef.pt", ".step-000000004.0123456789abcdef.json", "step-000000004.pt"):
+        (checkpoints.directory / name).write_bytes(b"half a checkpoint")
+    checkpoints.remove_leftovers()
+    assert sorted(path.stem[-1] for path in checkpoints.directory.iterdir()) == ["2", "2", "3", "3"]
+
+
+def test_nothing_that_was_pickled_is_run(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """A checkpoint with a valid checksum whose content would write a file when it is unpickled."""
+    target = tmp_path / "written"
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (target.write_text, ("harm",))
+
+    path = checkpoints.directory / "step-000000003.pt"
+    torch.save({"step": Payload()}, path)
+    description = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(description | {"sha256": sha256_of(path)}))
+    with pytest.raises(UserError, match=r"step-000000003\.pt: .*Delete"):
+        checkpoints.load_latest()
+    assert not target.exists()
 
 
 def test_none_is_none(tmp_path: Path) -> None:

@@ -28,6 +28,24 @@ def test_wasserstein_is_the_difference_of_means() -> None:
     assert LOSSES["wasserstein"].generator(fake).item() == pytest.approx(0.5)
 
 
+def test_hinge_counts_what_lies_inside_the_margins() -> None:
+    real = torch.tensor([-2.0, 0.5, 1.0, 3.0], requires_grad=True)
+    fake = torch.tensor([-3.0, -0.5, 2.0, 0.0], requires_grad=True)
+    loss = LOSSES["hinge"].discriminator(real, fake)
+    assert loss.item() == pytest.approx((3 + 0.5 + 0 + 0) / 4 + (0 + 0.5 + 3 + 1) / 4)
+    real_gradient, fake_gradient = torch.autograd.grad(loss, (real, fake))
+    assert real_gradient.tolist() == [-0.25, -0.25, 0.0, 0.0]
+    assert fake_gradient.tolist() == [0.0, 0.25, 0.25, 0.25]
+
+
+def test_hinge_of_the_generator_has_no_margin() -> None:
+    fake = torch.tensor([-3.0, 5.0], requires_grad=True)
+    loss = LOSSES["hinge"].generator(fake)
+    assert loss.item() == pytest.approx(-1.0)
+    (gradient,) = torch.autograd.grad(loss, fake)
+    assert gradient.tolist() == [-0.5, -0.5]
+
+
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_both_sides_pull_in_opposite_directions(name: str) -> None:
     """A step against the gradient raises real logits, lowers fake ones for D and raises them for G."""

@@ -9,7 +9,7 @@ import torch
 from gan.config import Config
 from gan.errors import UserError
 from gan.sampling import TrainedGenerator, interpolate, load_generator, save_generator, to_uint8
-from gan.training import build
+from gan.state import build
 from pipeline.config import load_experiment
 
 CPU = torch.device("cpu")

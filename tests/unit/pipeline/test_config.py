@@ -9,12 +9,22 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.config import Config
+from gan.config import Config, parse_config
 from gan.errors import UserError
-from gan.optimizers import SGD
+from gan.models.dcgan_k5 import DiscriminatorK5Config
+from gan.optimizers import SGD, Adam
+from gan.penalties import R1, WassersteinGP
+from gan.schedules import Constant, Cosine, Linear
 from pipeline.config import dump_yaml, experiments_directory, load_experiment, load_suite, overrides_of
 
 VARIANTS = ("dcgan", "dcgan_51", "wgan", "wgan_sgd")
+EXTRA = ("sngan", "wgan_gp")
+BEYOND_THE_REPORTS = {
+    "precision": "auto",
+    "gradient_penalty": None,
+    "schedule": Constant("constant"),
+    "ema_decay": None,
+}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -22,13 +32,31 @@ def test_the_files_state_every_field_and_where_it_comes_from(variant: str) -> No
     path = experiments_directory() / f"{variant}.yaml"
     stated = yaml.safe_load(path.read_text())
     fields = {field.name for field in dataclasses.fields(Config)}
-    assert fields - stated.keys() == {"variant", "max_steps"}
+    assert fields - stated.keys() == {"variant", "max_steps", *BEYOND_THE_REPORTS}
     values = [line for line in path.read_text().splitlines() if re.match(r"\s*\w+: *[^ ]", line)]
     unmarked = [line for line in values if "report" not in line and not line.startswith("title")]
     assert unmarked == []
 
 
+@pytest.mark.parametrize("variant", EXTRA)
+def test_the_extra_files_state_every_field_and_where_it_comes_from(variant: str) -> None:
+    path = experiments_directory() / "extra" / f"{variant}.yaml"
+    stated = yaml.safe_load(path.read_text())
+    assert {field.name for field in dataclasses.fields(Config)} - stated.keys() == {"variant", "max_steps", "precision"}
+    assert {field.name for field in dataclasses.fields(DiscriminatorK5Config)} == stated["discriminator"].keys()
+    values = [line for line in path.read_text().splitlines() if re.match(r"\s*\w+: *[^ ]", line)]
+    unmarked = [line for line in values if "paper" not in line and not line.startswith("title")]
+    assert unmarked == []
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_that_the_reports_do_not_have_is_on(variant: str) -> None:
+    config = load_experiment(variant)
+    assert {name: getattr(config, name) for name in BEYOND_THE_REPORTS} == BEYOND_THE_REPORTS
+    assert (config.discriminator.normalization, config.discriminator.spectral_norm) == ("batch", False)
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, *EXTRA])
 def test_the_resolved_configuration_reads_back(variant: str, tmp_path: Path) -> None:
     config = load_experiment(variant, ["epochs=3"])
     (tmp_path / "resolved.yaml").write_text(dump_yaml(config))
@@ -43,6 +71,34 @@ def test_the_reports_hyperparameters() -> None:
     assert (wgan.loss, wgan.optimizer.name, wgan.optimizer.lr, wgan.epochs) == ("wasserstein", "rmsprop", 1e-4, 50)
     assert (wgan.discriminator_steps, wgan.batch_size, wgan.weight_clip) == (5, 64, 0.01)
     assert (wgan_sgd.batch_size, wgan_sgd.optimizer.name, wgan_sgd.optimizer.lr) == (32, "sgd", 1e-4)
+
+
+def test_the_extra_experiments_are_those_of_their_papers() -> None:
+    wgan_gp, sngan = map(load_experiment, ("wgan_gp", "sngan"))
+    assert wgan_gp.gradient_penalty == WassersteinGP("wgan_gp", 10.0)
+    assert (wgan_gp.loss, wgan_gp.weight_clip, wgan_gp.discriminator.normalization) == ("wasserstein", None, "layer")
+    assert wgan_gp.optimizer == Adam("adam", 1e-4, (0.0, 0.9), 1e-8)
+    assert (sngan.loss, sngan.discriminator.normalization, sngan.discriminator.spectral_norm) == ("hinge", "none", True)
+    assert sngan.optimizer == Adam("adam", 2e-4, (0.0, 0.9), 1e-8)
+    assert sngan.schedule == Linear("linear", 0.0, 0.0)
+    assert {(each.batch_size, each.discriminator_steps) for each in (wgan_gp, sngan)} == {(64, 5)}
+
+
+def test_what_is_off_can_be_turned_on_for_any_variant() -> None:
+    config = load_experiment(
+        "dcgan",
+        [
+            "precision=bf16",
+            "gradient_penalty={name: r1, weight: 5}",
+            "schedule={name: cosine, final: 0.1, warmup_steps: 100}",
+            "ema_decay=0.999",
+            "discriminator.spectral_norm=true",
+        ],
+    )
+    assert (config.precision, config.gradient_penalty, config.ema_decay) == ("bf16", R1("r1", 5.0), 0.999)
+    assert config.schedule == Cosine("cosine", 0.1, 100)
+    assert config.discriminator.spectral_norm
+    assert parse_config(config.to_dict()) == config
 
 
 def test_overrides_are_yaml() -> None:
@@ -67,7 +123,25 @@ def test_overrides_are_yaml() -> None:
         ),
         ("optimizer={lr: 1}", "optimizer.name is missing"),
         ("optimizer.betas=[0.5]", "optimizer.betas"),
-        ("loss=wasserstien", "loss must be one of bce, wasserstein, got 'wasserstien'. Did you mean 'wasserstein'?"),
+        (
+            "loss=wasserstien",
+            "loss must be one of bce, wasserstein, hinge, got 'wasserstien'. Did you mean 'wasserstein'?",
+        ),
+        (
+            "precision=bf61",
+            "precision must be one of auto, fp32, tf32, bf16, got 'bf61'. Did you mean 'bf16'?",
+        ),
+        (
+            "gradient_penalty={name: wgan, weight: 1}",
+            "gradient_penalty.name must be one of 'wgan_gp', 'r1', got 'wgan'. Did you mean 'wgan_gp'?",
+        ),
+        ("gradient_penalty={name: r1}", "gradient_penalty.weight is missing"),
+        ("gradient_penalty={name: r1, weight: 0}", "gradient_penalty.weight must be greater than 0, got 0"),
+        ("gradient_penalty.weight=1", "gradient_penalty is not a group of fields"),
+        ("schedule={name: cosine, final: 1}", "schedule.final must be less than 1, got 1"),
+        ("schedule={name: constant, warmup_step: 1}", "schedule.warmup_step is not a field. Did you mean"),
+        ("ema_decay=1", "ema_decay must be less than 1, got 1"),
+        ("discriminator.normalization=group", "must be one of 'batch', 'layer' or 'none', got \"group\""),
         ("generator.name=dcgan", "generator.name must be one of 'dcgan_k5', 'deconv_k3', got 'dcgan'"),
         ("discriminator.head=lin", "discriminator.head must be one of 'conv' or 'linear'"),
         ("discriminator.dropout=1", "discriminator.dropout must be less than 1, got 1"),
@@ -112,6 +186,8 @@ def test_wrong_files_are_refused_with_their_name(text: str, words: str, tmp_path
 def test_unknown_names_are_refused_with_what_there_is() -> None:
     with pytest.raises(UserError, match=r"must be one of the variants dcgan, .*got 'wgna'. Did you mean 'wgan'\?"):
         load_experiment("wgna")
+    with pytest.raises(UserError, match=r"dcgan, dcgan_51, wgan, wgan_sgd, sngan, wgan_gp .*Did you mean 'sngan'\?"):
+        load_experiment("sn_gan")
     with pytest.raises(UserError, match=r"SUITE must be one of the suites .*demo.*got 'dmeo'. Did you mean 'demo'\?"):
         load_suite("dmeo")
     with pytest.raises(UserError, match=r"the file 'no.yaml' does not exist"):
