@@ -14,7 +14,17 @@ from gan.errors import Interrupted, UserError
 from pipeline import __version__
 from pipeline.config import load_experiment
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
-from pipeline.options import COUNT, FILE, SEED, StageCommand, device_option, measuring_options, split_overrides
+from pipeline.options import (
+    COUNT,
+    FILE,
+    SECONDS,
+    SEED,
+    StageCommand,
+    device_option,
+    measuring_options,
+    precision_option,
+    split_overrides,
+)
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:  # the stages are imported by the commands: help and errors come at once
@@ -60,9 +70,27 @@ def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, 
     "--set", "overrides", multiple=True, callback=split_overrides, metavar="FIELD=VALUE",
     help="Override a field of the variant, for example optimizer.lr=2e-4; repeat it for several.",
 )  # fmt: skip
+@precision_option
+@click.option("--max-seconds", type=SECONDS, metavar="S", help="Stop after this time; the same command goes on.")
+@click.option(
+    "--evaluate-every", type=COUNT, metavar="EPOCHS",
+    help="Measure the generator every so many epochs: a curve, and the best generator is kept too.",
+)  # fmt: skip
+@click.option(
+    "--evaluate-samples",
+    type=click.IntRange(min=2),
+    default=2048,
+    show_default=True,
+    metavar="N",
+    help="Generated and real images of each such measurement.",
+)
 @device_option
-def train(variant: str, data: str, seed: int, epochs: int | None, overrides: tuple[str, ...], device: str) -> None:
+def train(
+    variant: str, data: str, seed: int, epochs: int | None, overrides: tuple[str, ...], precision: str | None,
+    max_seconds: float | None, evaluate_every: int | None, evaluate_samples: int, device: str,
+) -> None:  # fmt: skip
     """Train a variant in a run of its own. The same command again goes on where it stopped."""
+    from pipeline.selection import Selection
     from pipeline.tracking import connect, ui_hint
     from pipeline.train import train as stage
 
@@ -70,7 +98,8 @@ def train(variant: str, data: str, seed: int, epochs: int | None, overrides: tup
     store = connect()
     trained = stage(
         variant, store=store, workspace=Workspace(), data=data, seed=seed, epochs=epochs, device=device,
-        overrides=overrides,
+        precision=precision, overrides=overrides, max_seconds=max_seconds,
+        selection=Selection(evaluate_every, evaluate_samples) if evaluate_every else None,
     )  # fmt: skip
     how = "was done before" if trained.again else trained.status
     store.point_to([trained.run_id], f"This command's training is run `{trained.run_id}` ({how}).")
@@ -172,10 +201,11 @@ def show(variant: str, num_images: int, overrides: tuple[str, ...], as_json: boo
 @click.option("--extractor", "extractors", type=click.Choice(sorted(EXTRACTORS)), multiple=True)
 @click.option("--num-samples", type=click.IntRange(min=2), metavar="N", help="Instead of the suite's own number.")
 @click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write the report [default: reports/].")
+@precision_option
 @measuring_options
 def run(
     suite: str, data: str | None, seeds: tuple[int, ...], extractors: tuple[str, ...], num_samples: int | None,
-    directory: Path | None, weights: Path | None, device: str,
+    directory: Path | None, precision: str | None, weights: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Run a suite (demo, reports, ablations or a YAML file): every variant and seed, then the report."""
     from pipeline.run import run_suite
@@ -185,7 +215,8 @@ def run(
     workspace = Workspace()
     result = run_suite(
         suite, store=store, workspace=workspace, data=data, seeds=seeds, extractors=extractors,
-        num_samples=num_samples, weights=weights, device=device, directory=directory or workspace.reports,
+        num_samples=num_samples, weights=weights, device=device, precision=precision,
+        directory=directory or workspace.reports,
     )  # fmt: skip
     click.echo(f"{result.report.text}\n\n{_short(result.report.markdown)}\n{ui_hint(store)}")
     if result.failed:

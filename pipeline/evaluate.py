@@ -18,9 +18,9 @@ from torch import Tensor
 
 from gan.devices import select_device
 from gan.errors import UserError
-from gan.randomness import Stream, generator
 from pipeline import __version__
 from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.data.halves import SPLIT_SEED, split
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Extractor, extract_features, load_extractor
 from pipeline.metrics.measures import Measurement, measure
 from pipeline.metrics.reference import image_batches, reference_features
@@ -29,7 +29,6 @@ from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
 
 SAMPLING_SEED = 1000  # not a training seed: the images of fixed latents are not measured
-SPLIT_SEED = 0
 SOFTWARE = ("torch", "torchvision", "timm", "torch-fidelity", "numpy")
 
 log = logging.getLogger(__name__)
@@ -64,20 +63,6 @@ class Evaluation:
     def protocol_hash(self) -> str:
         """Short name of the protocol: results with another hash are not comparable."""
         return protocol_hash(self.protocol)
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Indices of the two halves of a dataset, each in random order: rows never share an image with the reference."""
-
-    reference: np.ndarray
-    held_out: np.ndarray
-
-
-def split(num_images: int) -> Halves:
-    """Return the halves of a dataset; they depend on the number of images alone, and their order is by content."""
-    order = generator(SPLIT_SEED, Stream.SPLIT).permutation(num_images)
-    return Halves(order[num_images // 2 :], order[: num_images // 2])
 
 
 def protocol_hash(protocol: Mapping[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
 MLflow creates the tables of a fresh database without a lock: of two `mlflow run` at once, one ends with "expected to
 match one row when updating alembic_version" or "duplicate column name". That happens before a project's own command
-starts, so only a plugin can prevent it. MLflow loads this module while it is being imported itself: nothing of MLflow
-may be imported at the top.
+starts, so only a plugin can prevent it. And a process that is killed while it creates them leaves a database that
+nothing can use ("table already exists"): so a fresh one is made beside its place and moved there whole.
+
+MLflow loads this module while it is being imported itself: nothing of MLflow may be imported at the top.
 """
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,8 +36,21 @@ def first_use_lock(uri: str) -> Iterator[None]:
 
 
 def sqlite_store(store_uri: str, artifact_uri: str | None = None, **_: object) -> Any:
-    """Return MLflow's own SQLite tracking store, made under the lock."""
+    """Return MLflow's own SQLite tracking store, made under the lock, whole or not at all."""
     from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
     with first_use_lock(store_uri):
+        path = Path(store_uri.removeprefix(PREFIX))
+        if store_uri.startswith(f"{PREFIX}/") and not path.exists():
+            with suppress(OSError):  # where nothing can be written, MLflow says so below
+                _create(path, lambda uri: _get_sqlalchemy_store(uri, artifact_uri))  # type: ignore[no-untyped-call]
         return _get_sqlalchemy_store(store_uri, artifact_uri)  # type: ignore[no-untyped-call]
+
+
+def _create(path: Path, make_store: Callable[[str], Any]) -> None:
+    """Make a database beside its place and move it there; what killed processes left of such is removed."""
+    for leftover in path.parent.glob(f".{path.name}.*.new*"):
+        leftover.unlink(missing_ok=True)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    make_store(f"{PREFIX}{fresh}").engine.dispose()
+    fresh.replace(path)

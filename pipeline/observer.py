@@ -1,6 +1,7 @@
 """What the training loop tells, into a run of the tracking store and onto the terminal."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -8,19 +9,32 @@ from gan.config import Config
 from pipeline.data.dataset import Dataset
 from pipeline.images import grid
 from pipeline.progress import progress_bar
-from pipeline.tracking import RunWriter, Store
+from pipeline.tracking import Outbox, RunWriter, Store
+
+SHOWN = {"train/loss_discriminator": "loss D", "train/loss_generator": "loss G"}
 
 
 class TrackingObserver:
-    """Stores what the loop tells; what a killed process had stored already is not stored twice."""
+    """Stores what the loop tells; what a killed process had stored already is not stored twice.
+
+    directory: where it waits while the store does not answer.
+    """
 
     def __init__(
-        self, run: RunWriter, store: Store, config: Config, dataset: Dataset, *, resumed: bool, show_progress: bool
+        self,
+        run: RunWriter,
+        store: Store,
+        config: Config,
+        dataset: Dataset,
+        *,
+        directory: Path,
+        resumed: bool,
+        show_progress: bool,
     ) -> None:
-        self.run = run
-        tags = store.get(run.run_id).tags
-        self.last_point = store.last_step(run.run_id, "train/loss_discriminator") if resumed else -1
-        self.last_grid = int(tags.get("last_grid_step", -1)) if resumed else -1
+        self.outbox = Outbox(run, directory)
+        self.taken = store.steps(run.run_id) if resumed else {}
+        for curve, steps in self.outbox.steps().items():
+            self.taken.setdefault(curve, set()).update(steps)
         self.config = config
         self.shown: dict[str, str] = {}
         self.num_images = len(dataset.images)
@@ -32,27 +46,36 @@ class TrackingObserver:
         )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Store the means since the last point of the curves."""
-        if step > self.last_point:
-            epoch = step / self.config.steps_per_epoch(self.num_images)
-            points = {f"train/{name}": value for name, value in values.items()}
-            self.run.log_points(step, points | {"train/epoch": round(epoch, 4)})
-        names = {"loss_discriminator": "loss D", "loss_generator": "loss G"}
-        self.shown |= {names[key]: f"{value:.3f}" for key, value in values.items() if key in names}
+        """Store points of curves, by the names of their metrics; a curve has one point of each step."""
+        epoch = step / self.config.steps_per_epoch(self.num_images)
+        points = {**values, "train/epoch": round(epoch, 4)}
+        new = {key: value for key, value in points.items() if step not in self.taken.setdefault(key, set())}
+        if new:
+            self.outbox.add_points(step, new)
+        for key in new:
+            self.taken[key].add(step)
+        self.shown |= {SHOWN[key]: f"{value:.3f}" for key, value in values.items() if key in SHOWN}
         self.bar.set_postfix(self.shown, refresh=False)
 
     def samples(self, step: int, images: Tensor) -> None:
-        """Store a grid of the fixed latents' images, uint8 [N, 3, H, W]."""
-        if step > self.last_grid:
-            self.run.log_image(grid(images), "samples/fixed_z", step)
-            self.run.set_tags({"last_grid_step": step})
+        """Store a grid of the fixed latents' images, uint8 [N, 3, H, W]; it replaces one that is there."""
+        self.outbox.add_image("samples/fixed_z", step, grid(images))
+        self.outbox.flush()  # grids are rare, and one wants to see them
 
     def progress(self, step: int, num_images: int) -> None:
         """Move the bar by one step."""
         if self.bar.n == 0 and step > 1:  # resumed: neither rate nor remaining time count what was done before
             self.bar.initial = self.bar.n = (step - 1) * num_images
         self.bar.update(num_images)
+        self.outbox.tick()
 
     def flush(self) -> None:
-        """Send what waits in the buffer."""
-        self.run.flush()
+        """Send what waits; what the store does not take is kept on disk."""
+        self.outbox.flush()
+
+    def drain(self, patience_seconds: float = 60.0) -> None:
+        """Send what waits, trying again for so long.
+
+        Raises UserError where something still waits then.
+        """
+        self.outbox.drain(patience_seconds)

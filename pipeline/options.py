@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from gan.config import PRECISIONS
+
 SEED = click.IntRange(0, 2**63 - 1)
 COUNT = click.IntRange(min=1)
+SECONDS = click.FloatRange(min=0, min_open=True)
 FILE = click.Path(path_type=Path)
 
 
@@ -47,6 +50,12 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute."
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="Number format of the networks' products; auto is bf16 where the device has units for it, else fp32 "
+    "[default: the variant's own: auto].",
 )
 measuring_options = with_options(
     click.option(

@@ -13,6 +13,7 @@ from pipeline.evaluate import Options, evaluate, evaluate_real
 from pipeline.prepare import prepare
 from pipeline.report import Report, report
 from pipeline.sample import SAMPLED, sample
+from pipeline.selection import Selection
 from pipeline.tracking import Store
 from pipeline.train import train
 from pipeline.workspace import Workspace
@@ -47,11 +48,13 @@ def run_suite(
     num_samples: int | None = None,
     weights: Path | None = None,
     device: str = "auto",
+    precision: str | None = None,
     directory: Path,
 ) -> SuiteResult:
     """Prepare, then train, sample and evaluate every variant and seed, then report.
 
-    data, seeds, extractors, num_samples: replace the suite's own. A cell that fails is recorded; the rest goes on.
+    data, seeds, extractors, num_samples, precision: replace the suite's own. A cell that fails is recorded; the rest
+    goes on.
     """
     config = load_suite(suite)
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
@@ -63,6 +66,8 @@ def run_suite(
     for options in measurements:
         evaluate_real(dataset, options, store=cell_store, workspace=workspace)
 
+    every = config.evaluation.every_epochs
+    selection = Selection(every, config.evaluation.curve_samples) if every else None
     failed: list[tuple[str, str]] = []
     cells = _cells(config, seeds)
     for number, cell in enumerate(cells, start=1):
@@ -70,7 +75,7 @@ def run_suite(
         try:
             trained = train(
                 cell.variant, store=cell_store, workspace=workspace, data=dataset, seed=cell.seed, device=device,
-                overrides=cell.overrides,
+                precision=precision, overrides=cell.overrides, selection=selection,
             )  # fmt: skip
             if trained.status != "finished":
                 failed.append((cell.name, trained.status))

@@ -13,8 +13,8 @@ from gan.files import storage_errors, write_atomic
 from gan.randomness import sample_latents
 from gan.sampling import TrainedGenerator, decode, interpolate, load_generator
 from pipeline.images import grid
+from pipeline.publish import GENERATOR
 from pipeline.tracking import Run, Stage, Store
-from pipeline.train import GENERATOR
 
 ROWS, COLUMNS = 8, 10  # of an interpolation
 SAMPLED = "sampled"  # tag of a run whose pictures are in the store

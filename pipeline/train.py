@@ -3,33 +3,35 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 import gan
 from gan.checkpoints import Checkpoints
 from gan.config import Config
 from gan.devices import describe, select_device
 from gan.errors import Interrupted, UserError
-from gan.sampling import TrainedGenerator, save_generator
-from gan.training import Outcome
+from gan.health import REMARKS, flags
+from gan.precision import resolve_precision
+from gan.training import Evaluation, Outcome
 from gan.training import train as train_gan
 from pipeline.config import dump_yaml, load_experiment
 from pipeline.data.dataset import Dataset, load_dataset
-from pipeline.images import grid
 from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
+from pipeline.publish import Training, costs, publish
+from pipeline.run_lock import in_use
+from pipeline.selection import Selection, evaluation_of
 from pipeline.signals import graceful_stop
 from pipeline.tracking import Run, RunWriter, Stage, Store
-from pipeline.tracking.models import log_models
 from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
 
-GENERATOR = "generator/last.pt"
 DEFAULT_DATASET = "avatars"
 
 log = logging.getLogger(__name__)
@@ -53,16 +55,25 @@ def train(
     seed: int = 0,
     epochs: int | None = None,
     device: str = "auto",
+    precision: str | None = None,
     overrides: Sequence[str] = (),
+    selection: Selection | None = None,
+    max_seconds: float | None = None,
     show_progress: bool = True,
 ) -> Trained:
     """Train a variant, go on with its interrupted training, or find that it is done.
 
+    epochs, precision: instead of the variant's own. selection: how to measure during training, to keep the best
+    generator too. max_seconds: stops then, as Ctrl-C does.
+
     Raises UserError for what the user can correct and Interrupted after Ctrl-C or SIGTERM.
     """
-    overrides = [*overrides, *([] if epochs is None else [f"epochs={epochs}"])]
+    began = time.monotonic()
+    options = {"epochs": epochs, "precision": precision}
+    overrides = [*overrides, *(f"{name}={value}" for name, value in options.items() if value is not None)]
     config = load_experiment(variant, overrides)
     torch_device = select_device(device)
+    config = replace(config, precision=resolve_precision(config.precision, torch_device))
     dataset = find_dataset(data, workspace)
     config_hash = config_hash_of(config, dataset.digest)
     fingerprint = _hash([config_hash, seed])
@@ -74,30 +85,36 @@ def train(
         return Trained(earlier.run_id, "diverged", again=True)
     resume = _resumable(earlier, store, workspace)
 
-    with store.open_run(
-        name=f"{config.variant}-s{seed}",
-        tags={
-            "stage": Stage.TRAIN,
-            "variant": config.variant,
-            "seed": str(seed),
-            "fingerprint": fingerprint,
-            "config_hash": config_hash,
-            "dataset": dataset.name,
-            "dataset_digest": dataset.digest,
-            "overrides": " ".join(overrides),
-            "device": describe(torch_device),
-            "health": "",
-        },
-        resume=resume,
-        description=_description(config, seed, dataset),
-    ) as run:
-        _log_inputs(run, store, config, dataset)
-        observer = TrackingObserver(
-            run, store, config, dataset, resumed=resume is not None, show_progress=show_progress
-        )
+    tags = {
+        "stage": Stage.TRAIN,
+        "variant": config.variant,
+        "seed": str(seed),
+        "fingerprint": fingerprint,
+        "config_hash": config_hash,
+        "dataset": dataset.name,
+        "dataset_digest": dataset.digest,
+        "overrides": " ".join(overrides),
+        "device": describe(torch_device),
+        "health": "",
+    }
+    with ExitStack() as held:
+        if resume is not None:  # before the run is opened: another process may have been quicker
+            held.enter_context(in_use(workspace.checkpoints / resume, earlier))
+        description = _description(config, seed, dataset)
+        name = f"{config.variant}-s{seed}"
+        run = held.enter_context(store.open_run(name=name, tags=tags, resume=resume, description=description))
         checkpoints = Checkpoints(workspace.checkpoints / run.run_id, fingerprint)
-        checkpoints.directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(checkpoints.directory / ".lock"), graceful_stop() as stopping, observer.bar:
+        if resume is None:
+            held.enter_context(in_use(checkpoints.directory, None))
+        checkpoints.remove_leftovers()
+        asked = held.enter_context(graceful_stop())
+        _log_inputs(run, store, config, dataset)
+        evaluation = _evaluation(run, selection, config, dataset, torch_device, workspace)
+        outbox = checkpoints.directory / "outbox"
+        observer = TrackingObserver(
+            run, store, config, dataset, directory=outbox, resumed=resume is not None, show_progress=show_progress
+        )
+        with observer.bar:
             outcome = train_gan(
                 config,
                 dataset.images,
@@ -105,37 +122,66 @@ def train(
                 device=torch_device,
                 checkpoints=checkpoints,
                 observer=observer,
-                stopping=stopping,
+                stopping=lambda: asked() or _is_over(began, max_seconds),
+                evaluation=evaluation,
             )
-        status = _conclude(run, config, outcome, seed, len(dataset.images), checkpoints.directory, torch_device)
+        if not outcome.finished and not outcome.diverged:
+            raise _stopped(run, config, outcome, observer, max_seconds if not asked() else None)
+        observer.drain()
+        training = Training(config, seed, len(dataset.images), torch_device, checkpoints)
+        status = _conclude(run, training, outcome)
     return Trained(run.run_id, status, again=False)
 
 
-def _conclude(
-    run: RunWriter,
-    config: Config,
-    outcome: Outcome,
-    seed: int,
-    num_images: int,
-    directory: Path,
-    device: torch.device,
-) -> str:
-    """Store how a training ended; return "finished" or "diverged".
+def _is_over(began: float, max_seconds: float | None) -> bool:
+    return max_seconds is not None and time.monotonic() - began >= max_seconds
 
-    Raises Interrupted where it was stopped.
-    """
+
+def _evaluation(
+    run: RunWriter,
+    selection: Selection | None,
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    workspace: Workspace,
+) -> Evaluation | None:
+    """Return what measures during training, its protocol stored; None where nothing was asked for."""
+    if selection is None:
+        return None
+    evaluation, protocol = evaluation_of(selection, config, dataset, device, workspace)
+    run.log_text(json.dumps(protocol, indent=2, sort_keys=True), "evaluation/selection.json")
+    return evaluation
+
+
+def _stopped(
+    run: RunWriter, config: Config, outcome: Outcome, observer: TrackingObserver, max_seconds: float | None
+) -> Interrupted:
+    """Mark a run as killed; return what to say. A store that does not answer is not waited for."""
+    stored = "everything stored"
+    try:
+        observer.drain(patience_seconds=0)
+    except UserError as error:
+        stored = f"everything stored here. {str(error).removesuffix('.')}"
+    end_active_run("KILLED")
+    reason = "Stopped" if max_seconds is None else f"--max-seconds {max_seconds:g} are over: stopped"
+    num_steps = config.num_steps(observer.num_images)
+    return Interrupted(
+        f"{reason} at step {outcome.state.step:,} of {num_steps:,}, {stored} (run {run.run_id}). "
+        "The same command goes on from here."
+    )
+
+
+def _conclude(run: RunWriter, training: Training, outcome: Outcome) -> str:
+    """Store how a training ended; return "finished" or "diverged"."""
     if outcome.diverged:
         run.set_tags({"health": "diverged"})
-        run.log_values(_costs(outcome, config))
+        run.log_values(costs(outcome, training.config))
         end_active_run("FAILED")
         return "diverged"
-    if not outcome.finished:
-        end_active_run("KILLED")
-        raise Interrupted(
-            f"Stopped at step {outcome.state.step:,} of {config.num_steps(num_images):,}, "
-            f"everything stored (run {run.run_id}). The same command goes on from here."
-        )
-    _publish(run, config, outcome, seed, directory, device)
+    if raised := flags(outcome.state.last):
+        log.warning("run %s: %s", run.run_id, "; ".join(f"{flag}: {REMARKS[flag]}" for flag in raised))
+    run.set_tags({"health": " and ".join(raised)})
+    publish(run, training, outcome)
     return "finished"
 
 
@@ -176,14 +222,12 @@ def _resumable(earlier: Run | None, store: Store, workspace: Workspace) -> str |
     if earlier is None or not (workspace.checkpoints / earlier.run_id).exists():
         return None
     try:
-        with FileLock(workspace.checkpoints / earlier.run_id / ".lock", blocking=False):
+        with in_use(workspace.checkpoints / earlier.run_id, earlier):
             return earlier.run_id
-    except Timeout:
+    except UserError:
         if store.project_run is not None:
             return None
-        raise UserError(
-            f"run {earlier.run_id} ({earlier.name}) is being trained by another process. Wait for it or stop it first."
-        ) from None
+        raise
 
 
 def _description(config: Config, seed: int, dataset: Dataset) -> str:
@@ -204,36 +248,10 @@ def _log_inputs(run: RunWriter, store: Store, config: Config, dataset: Dataset) 
             "gan.loss": config.loss,
             "gan.optimizer": config.optimizer.name,
             "gan.lr": config.optimizer.lr,
+            "gan.precision": config.precision,
             "gan.batch_size": config.batch_size,
             "gan.epochs": config.epochs,
         }
     )
     run.log_text(dump_yaml(config), "config/resolved.yaml")
     store.log_dataset(dataset.name, dataset.digest, {"manifest": str(dataset.directory / "manifest.json")})
-
-
-def _costs(outcome: Outcome, config: Config) -> dict[str, float]:
-    state = outcome.state
-    return {
-        "cost/discriminator_updates": state.step,
-        "cost/generator_updates": state.step // config.discriminator_steps,
-        "cost/total_images": state.images_seen,
-        "cost/generator_parameters": sum(p.numel() for p in state.generator.parameters()),
-        "cost/discriminator_parameters": sum(p.numel() for p in state.discriminator.parameters()),
-        "time/train_seconds": state.seconds,
-        "time/images_per_second": state.images_seen / max(state.seconds, 1e-9),
-    }
-
-
-def _publish(
-    run: RunWriter, config: Config, outcome: Outcome, seed: int, directory: Path, device: torch.device
-) -> None:
-    """Store the costs, the generator, its models and a grid of samples."""
-    run.log_values(_costs(outcome, config))
-    weights = directory / Path(GENERATOR).name
-    save_generator(weights, config, outcome.state.step, outcome.state.generator)
-    run.log_file(weights, str(Path(GENERATOR).parent))
-    trained = TrainedGenerator(config, outcome.state.step, outcome.state.generator)
-    (samples,) = trained.sample(seed=seed, num=64, device=device)
-    run.log_image(grid(samples), "final/samples")
-    log_models(trained, weights)

@@ -85,6 +85,7 @@ def exact_float32() -> Iterator[None]:
     """
     backends: Any = torch.backends  # its settings are made at run time
     settings = (
+        (backends.cuda.matmul, "fp32_precision", "ieee"),
         (backends.cudnn.conv, "fp32_precision", "ieee"),
         (backends.mkldnn.conv, "fp32_precision", "ieee"),
         (backends.cudnn, "deterministic", True),

@@ -9,6 +9,7 @@ from gan.errors import UserError
 from pipeline.tracking import EVALUATION, Run, Stage, Store
 
 FINISHED = "FINISHED"
+DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Training:
 
     @property
     def state(self) -> str:
-        """One word: the run's health where it has one to tell of (diverged, ...), else its status."""
+        """What the watch on the run's health says (diverged, low diversity, ...), if anything, else its status."""
         return clean(self.run.tags.get("health", "")) or self.run.status.lower()
 
 
@@ -152,7 +153,7 @@ def _without_duplicates(runs: Iterable[Run]) -> tuple[list[Run], list[tuple[Run,
     counted, duplicates = [], []
     for group in same.values():
         finished = [run for run in group if run.status == FINISHED]
-        diverged = [run for run in group if run.tags.get("health")]
+        diverged = [run for run in group if run.tags.get("health") == DIVERGED]
         kept = (finished or diverged[-1:] or group[-1:])[0]
         counted.append(kept)
         duplicates += [(run, kept.run_id) for run in group if run is not kept]

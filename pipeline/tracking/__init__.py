@@ -2,15 +2,10 @@
 
 import os
 
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
-
-from pipeline.tracking.runs import EVALUATION, PROJECT, Run, RunWriter, Stage
+from pipeline.tracking.outbox import Outbox
+from pipeline.tracking.runs import EVALUATION, PROJECT, Run, RunWriter, Stage, StoreError
 from pipeline.tracking.store import Store, connect, ui_hint
 
-__all__ = ["EVALUATION", "PROJECT", "Run", "RunWriter", "Stage", "Store", "StoreError", "connect", "ui_hint"]
-
-StoreError = (MlflowException, SQLAlchemyError)
-"""What a store that cannot be used raises."""
+__all__ = ["EVALUATION", "PROJECT", "Outbox", "Run", "RunWriter", "Stage", "Store", "StoreError", "connect", "ui_hint"]
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the stages have bars of their own

@@ -1,8 +1,13 @@
-"""One run of the tracking store: what is read of it and what is written to it."""
+"""One run of the tracking store: what is read of it, what is written to it, and what an outage is."""
 
+import logging
+import os
+import re
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -10,11 +15,20 @@ import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 PROJECT = "gan-benchmark"
 EVALUATION = "evaluation."  # + extractor + "." + protocol hash: the tag of a result, as JSON
-BATCH = 1000  # metrics a request, MLflow's maximum
-FLUSH_SECONDS = 10.0
+REQUEST_SECONDS = 10
+
+StoreError = (MlflowException, SQLAlchemyError)
+"""What a store that cannot be used raises."""
+
+log = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
@@ -43,28 +57,21 @@ class Run:
     start_time: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunWriter:
-    """Writes to a run without changing its status; points of curves are buffered."""
+    """Writes to a run without changing its status."""
 
     client: MlflowClient
     run_id: str
-    _points: list[Metric] = field(default_factory=list)
-    _flushed: float = field(default_factory=time.monotonic)
 
-    def log_points(self, step: int, values: Mapping[str, float]) -> None:
-        """Take points of curves; they are stored every FLUSH_SECONDS and by `flush`."""
-        now = int(time.time() * 1000)
-        self._points += [Metric(key, value, now, step) for key, value in values.items()]
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+    @property
+    def address(self) -> str:
+        """Where the store is, for messages."""
+        return shown(self.client.tracking_uri)
 
-    def flush(self) -> None:
-        """Store the points that were taken."""
-        while self._points:
-            self.client.log_batch(self.run_id, metrics=self._points[:BATCH])
-            del self._points[:BATCH]
-        self._flushed = time.monotonic()
+    def log_points(self, points: Sequence[Metric]) -> None:
+        """Store up to 1000 points of curves, all or none; a point that is there exactly so stays one."""
+        self.client.log_batch(self.run_id, metrics=points, synchronous=True)
 
     def log_values(self, values: Mapping[str, float]) -> None:
         """Store values that have no step; the UI shows raw floats, so all but counts have six significant digits."""
@@ -81,12 +88,29 @@ class RunWriter:
         """Set tags."""
         self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
-    def log_image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
-        """Store an image, uint8 [H, W, 3], in the series `key`; without a step, as the file `<key>.png`."""
-        if step is None:
-            self.client.log_image(self.run_id, image, artifact_file=f"{key}.png")
-        else:
-            self.client.log_image(self.run_id, image, key=key, step=step, synchronous=True)
+    def log_image(self, image: np.ndarray, key: str) -> None:
+        """Store an image, uint8 [H, W, 3], as the file `<key>.png`."""
+        self.client.log_image(self.run_id, image, artifact_file=f"{key}.png")
+
+    def log_image_of_series(self, image: np.ndarray, stem: str) -> None:
+        """Store an image, uint8 [H, W, 3], that the UI shows with a slider; the same stem again replaces it.
+
+        stem: `<key, with ~ for />+step+<step>+timestamp+<ms>+<uuid>`, as MlflowClient.log_image names its files. That
+        makes a new name at every call, so that a second try would be a second image.
+        """
+        picture = Image.fromarray(image)
+        with tempfile.TemporaryDirectory() as folder:
+            files = Path(folder, f"{stem}.png"), Path(folder, f"{stem}+compressed.webp")
+            picture.save(files[0])
+            compress_image_size(picture).save(files[1])
+            for file in files:
+                self.log_file(file, "images")
+        self.set_tags({MLFLOW_LOGGED_IMAGES: True})
+
+    def stems_of_images(self) -> list[str]:
+        """Return the stems of the images that were stored with `log_image_of_series`, whole or in part."""
+        names = [Path(file.path).name for file in self.client.list_artifacts(self.run_id, "images")]
+        return sorted({name.removesuffix(".png").removesuffix("+compressed.webp") for name in names})
 
     def log_text(self, text: str, path: str) -> None:
         """Store a text as an artifact."""
@@ -102,5 +126,60 @@ class RunWriter:
 
 
 def end_active_run(status: str) -> None:
-    """End the active run as FINISHED, FAILED or KILLED."""
-    mlflow.end_run(status)
+    """End the active run, if there is one, as FINISHED, FAILED or KILLED.
+
+    FAILED and KILLED are news of something that matters more: where the store does not answer, that is only logged.
+    """
+    if status == "FINISHED":
+        mlflow.end_run(status)
+        return
+    try:
+        with impatient():
+            mlflow.end_run(status)
+    except (*StoreError, OSError) as error:
+        log.warning("The tracking store does not answer (%s): the run is not marked %s there.", reason(error), status)
+
+
+@contextmanager
+def impatient(seconds: int = REQUEST_SECONDS, retries: int = 0) -> Iterator[None]:
+    """Let a try of MLflow's HTTP requests inside the block take so many seconds at most; what the user set stays.
+
+    MLflow reads these variables at every request; by default it tries for four minutes. Its tracebacks of database
+    errors are left out: the callers say them in a line.
+    """
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
+    ours = {name: value for name, value in limits.items() if name not in os.environ}
+    tracebacks = logging.getLogger("mlflow.store.db.utils")
+    level = tracebacks.level
+    os.environ.update(ours)
+    tracebacks.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        tracebacks.setLevel(level)
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def is_outage(error: Exception) -> bool:
+    """Tell whether the same request may succeed later; no access and deleted runs are answers (4xx), not outages."""
+    response = getattr(error, "response", None)  # requests.HTTPError, of artifacts
+    if response is not None:
+        status = int(response.status_code)
+    elif isinstance(error, MlflowException) and not isinstance(error.__cause__, SQLAlchemyError):
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    else:
+        return True
+    return status >= 500 or status in (408, 429)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what was at the bottom of an error, such as `[Errno 111] Connection refused`."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return shown((str(error).splitlines() or [type(error).__name__])[0][:200])
+
+
+def shown(text: str) -> str:
+    """Return an address, or a text with one, without the user and password that may stand in it."""
+    return re.sub(r"//[^/@]*@", "//", text)

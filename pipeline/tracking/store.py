@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import UserError
 from pipeline.mlflow_plugin import first_use_lock
-from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage
+from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage, end_active_run, impatient, shown
 
 for _name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -63,7 +62,7 @@ class Store:
             run = _record(self.client.get_run(run_id))
         except MlflowException:
             raise UserError(
-                f"--run: there is no run '{run_id}' in {_shown(self.uri)}. `mlflow ui` lists the runs; "
+                f"--run: there is no run '{run_id}' in {shown(self.uri)}. `mlflow ui` lists the runs; "
                 "MLFLOW_TRACKING_URI selects another store."
             ) from None
         if run.tags.get("project") != PROJECT:
@@ -74,9 +73,10 @@ class Store:
         """Return a writer that leaves the run's status alone."""
         return RunWriter(self.client, run_id)
 
-    def last_step(self, run_id: str, key: str) -> int:
-        """Return the last step of a curve, -1 where there is none."""
-        return max((point.step for point in self.client.get_metric_history(run_id, key)), default=-1)
+    def steps(self, run_id: str) -> dict[str, set[int]]:
+        """Return the steps at which a run has points, by curve."""
+        curves = self.client.get_run(run_id).data.metrics
+        return {key: {point.step for point in self.client.get_metric_history(run_id, key)} for key in curves}
 
     def download(self, run: Run, path: str, target: Path) -> Path:
         """Copy an artifact of a run into a folder and return its path.
@@ -100,17 +100,21 @@ class Store:
         """
         run_id = resume or self.project_run
         all_tags = {"project": PROJECT, "mlflow.source.git.commit": _git_commit()} | dict(tags)
-        with mlflow.start_run(
+        active = mlflow.start_run(
             run_id=run_id,
             experiment_id=None if run_id else self.experiment_id,
             run_name=name,
             tags={key: value for key, value in all_tags.items() if value},
             description=description,
-        ) as active:
+        )
+        try:
             writer = self.writer(active.info.run_id)
             writer.set_tags({"mlflow.runName": name})
             yield writer
-            writer.flush()
+        except BaseException:
+            end_active_run("FAILED")
+            raise
+        end_active_run("FINISHED")
 
     def log_dataset(self, name: str, digest: str, source: Mapping[str, str]) -> None:
         """Connect the active run with its dataset."""
@@ -147,20 +151,15 @@ def connect() -> Store:
     mlflow.set_tracking_uri(uri)
     project_run = os.environ.pop("MLFLOW_RUN_ID", None)
     try:
-        with first_use_lock(uri):
+        with first_use_lock(uri), impatient(retries=3):
             client = MlflowClient()
             experiment_id = _experiment(client, uri)
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # ImportError: no driver for this database
-        reason = _shown(str(error).splitlines()[0][:300])
+        reason = shown(str(error).splitlines()[0][:300])
         raise UserError(
-            f"The tracking store {_shown(uri)} cannot be used: {reason}. Check MLFLOW_TRACKING_URI, or unset it."
+            f"The tracking store {shown(uri)} cannot be used: {reason}. Check MLFLOW_TRACKING_URI, or unset it."
         ) from error
     return Store(client, uri, experiment_id, project_run)
-
-
-def _shown(uri: str) -> str:
-    """Return an address without the user and password that may stand in it."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _experiment(client: MlflowClient, uri: str) -> str:
@@ -202,7 +201,7 @@ def ui_hint(store: Store) -> str:
     """Return the command and the address that show the runs."""
     path = f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
     if store.uri.startswith("http"):
-        return f"Runs: {_shown(store.uri).rstrip('/')}{path}"
+        return f"Runs: {shown(store.uri).rstrip('/')}{path}"
     folder = Path(store.uri.removeprefix("sqlite:///")).parent
     where = "" if folder == Path.cwd() else f"cd {folder} && "
     return f"Runs: {where}mlflow ui, then http://127.0.0.1:5000{path}"

@@ -1,0 +1,64 @@
+"""What a finished training leaves in its run: costs, generators, models, samples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gan.checkpoints import Checkpoints
+from gan.config import Config
+from gan.sampling import TrainedGenerator, save_generator
+from gan.training import Outcome, best_generator
+from pipeline.images import grid
+from pipeline.tracking import RunWriter
+from pipeline.tracking.models import log_models
+
+GENERATOR = "generator/last.pt"
+BEST_GENERATOR = "generator/best.pt"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a run trains."""
+
+    config: Config
+    seed: int
+    num_images: int
+    device: torch.device
+    checkpoints: Checkpoints
+
+
+def costs(outcome: Outcome, config: Config) -> dict[str, float]:
+    """Return what a training cost, by the names of its metrics."""
+    state = outcome.state
+    return {
+        "cost/discriminator_updates": state.step,
+        "cost/generator_updates": state.step // config.discriminator_steps,
+        "cost/total_images": state.images_seen,
+        "cost/generator_parameters": sum(p.numel() for p in state.generator.parameters()),
+        "cost/discriminator_parameters": sum(p.numel() for p in state.discriminator.parameters()),
+        "time/train_seconds": state.seconds,
+        "time/images_per_second": state.images_seen / max(state.seconds, 1e-9),
+    }
+
+
+def publish(run: RunWriter, training: Training, outcome: Outcome) -> None:
+    """Store the costs, the last and the best generator, the last one's models and a grid of its samples."""
+    config, state = training.config, outcome.state
+    run.log_values(costs(outcome, config))
+    if (best := best_generator(state, training.checkpoints)) is not None:
+        _store_generator(run, training, BEST_GENERATOR, state.best_step, best)
+        run.set_tags({"best_step": state.best_step})
+    weights = _store_generator(run, training, GENERATOR, state.step, state.sampled)
+    trained = TrainedGenerator(config, state.step, state.sampled)
+    (samples,) = trained.sample(seed=training.seed, num=64, device=training.device)
+    run.log_image(grid(samples), "final/samples")
+    log_models(trained, weights)
+
+
+def _store_generator(run: RunWriter, training: Training, artifact: str, step: int, network: nn.Module) -> Path:
+    path = training.checkpoints.directory / Path(artifact).name
+    save_generator(path, training.config, step, network)
+    run.log_file(path, str(Path(artifact).parent))
+    return path
