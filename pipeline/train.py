@@ -157,17 +157,17 @@ def _stopped(
     run: RunWriter, config: Config, outcome: Outcome, observer: TrackingObserver, max_seconds: float | None
 ) -> Interrupted:
     """Mark a run as killed; return what to say. A store that does not answer is not waited for."""
-    stored = "everything stored"
+    waiting = ""
     try:
         observer.drain(patience_seconds=0)
     except UserError as error:
-        stored = f"everything stored here. {str(error).removesuffix('.')}"
+        waiting = f"{error} "
     end_active_run("KILLED")
     reason = "Stopped" if max_seconds is None else f"--max-seconds {max_seconds:g} are over: stopped"
     num_steps = config.num_steps(observer.num_images)
     return Interrupted(
-        f"{reason} at step {outcome.state.step:,} of {num_steps:,}, {stored} (run {run.run_id}). "
-        "The same command goes on from here."
+        f"{reason} at step {outcome.state.step:,} of {num_steps:,}, everything stored (run {run.run_id}). "
+        f"{waiting}The same command goes on from here."
     )
 
 

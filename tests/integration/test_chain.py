@@ -21,12 +21,13 @@ SUITE = """
 title: A tiny suite
 dataset: {name: tiny, sources: [avatars], num_images: 40}
 seeds: [0]
-evaluation: {extractors: [efficientnet_lite0], num_samples: 20}
+evaluation: {extractors: [efficientnet_lite0], num_samples: 20, every_epochs: 1, curve_samples: 8}
 set: {batch_size: 4, max_steps: 5}
 cells:
   - variant: dcgan
   - variant: wgan_sgd
 """
+GENERATORS = ("generator/best.pt", "generator/last.pt")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,21 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
     assert "mlflow ui" in printed
 
 
+def test_the_best_generator_is_kept_with_the_protocol_of_its_choice(client: MlflowClient, tmp_path: Path) -> None:
+    for run in trainings(client).values():
+        assert run.data.metrics["curve/fd_efficientnet_lite0"] > 0
+        assert run.data.tags["best_step"] == "5"
+        files = {name: client.download_artifacts(run.info.run_id, name, str(tmp_path)) for name in GENERATORS}
+        best, last = (torch.load(file, weights_only=True) for file in files.values())
+        assert best["step"] == last["step"] == 5
+        assert all(torch.equal(best["weights"][name], tensor) for name, tensor in last["weights"].items())
+        chosen = json.loads(Path(client.download_artifacts(run.info.run_id, "evaluation/selection.json")).read_text())
+        assert (chosen["num_samples"], chosen["num_reference"]) == (8, 8)
+        table = next(json.loads(text) for tag, text in run.data.tags.items() if tag.startswith("evaluation."))
+        assert chosen["reference"] != table["protocol"]["reference"]
+        assert chosen["sampling_seed"] != table["protocol"]["sampling_seed"]
+
+
 def test_every_run_says_what_it_is(client: MlflowClient) -> None:
     runs = trainings(client)
     assert sorted(runs) == ["dcgan-s0", "wgan_sgd-s0"]
@@ -71,13 +87,16 @@ def test_every_run_says_what_it_is(client: MlflowClient) -> None:
         assert run.info.status == "FINISHED"
         assert name == f"{run.data.tags['variant']}-s{run.data.tags['seed']}"
         assert {"fingerprint", "config_hash", "dataset_digest", "mlflow.source.git.commit"} <= run.data.tags.keys()
-        assert len(run.data.params) <= 6
+        assert len(run.data.params) <= 7
         assert run.inputs is not None
         assert run.inputs.dataset_inputs[0].dataset.name == "tiny"
         metrics = run.data.metrics
         assert metrics["cost/discriminator_updates"] == 5
         assert metrics["cost/generator_updates"] == (5 if "dcgan" in name else 1)
         assert metrics["cost/total_images"] == 20
+        assert run.data.params["gan.precision"] in ("fp32", "bf16")
+        assert {"health/saturation", "health/diversity", "gradient_norm/generator/1_linear"} <= metrics.keys()
+        assert ("health/clipped_share" in metrics) == ("wgan" in name)
         assert metrics["cost/discriminator_parameters"] == 4_316_545
         assert metrics["final/fd_efficientnet_lite0"] > 0
         points = client.get_metric_history(run.info.run_id, "train/loss_discriminator")

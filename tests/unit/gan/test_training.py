@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from gan.checkpoints import Checkpoints
 from gan.config import Config
 from gan.errors import UserError
-from gan.training import Outcome, train
+from gan.sampling import sample
+from gan.training import Evaluation, Outcome, best_generator, train
 from pipeline.config import load_experiment
 from tests.unit.gan.plain_loop import train_plainly
 
@@ -65,6 +66,7 @@ def run(
     stop_after: int | None = None,
     seed: int = 3,
     dtype: torch.dtype = torch.float32,
+    evaluation: Evaluation | None = None,
 ) -> tuple[Outcome, Recorder]:
     recorder = Recorder()
     outcome = train(
@@ -76,6 +78,7 @@ def run(
         observer=recorder,
         stopping=lambda: stop_after is not None and recorder.steps[-1:] == [stop_after],
         dtype=dtype,
+        evaluation=evaluation,
     )
     return outcome, recorder
 
@@ -181,6 +184,40 @@ def _assert_equal(found: Any, expected: Any, name: str = "state") -> None:
         assert torch.equal(found, expected), name
     else:
         assert found == expected, name
+
+
+def test_the_best_generator_is_that_of_the_lowest_value_also_after_an_interruption(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    config = configuration("wgan", "discriminator_steps=1")
+    values = {1: 9.0, 2: 3.0, 5: 4.0, 6: 5.0}
+    at_two, _ = run(config, images, tmp_path / "two", stop_after=2)
+
+    def scripted(steps: list[int]) -> Evaluation:
+        left = iter([values[step] for step in steps])
+        return Evaluation(list(values), lambda _network: next(left), "curve/value")
+
+    run(config, images, tmp_path / "whole", stop_after=4, evaluation=scripted([1, 2]))
+    outcome, record = run(config, images, tmp_path / "whole", evaluation=scripted([5, 6]))
+    assert (outcome.state.best_value, outcome.state.best_step) == (3.0, 2)
+    assert [(step, v["curve/value"]) for step, v in record.points if "curve/value" in v] == [(5, 4.0), (6, 5.0)]
+    best = best_generator(outcome.state, Checkpoints(tmp_path / "whole", "test"))
+    assert best is not None
+    _assert_equal(best.state_dict(), at_two.state.generator.state_dict())
+    assert not torch.equal(next(best.parameters()), next(outcome.state.generator.parameters()))
+
+
+def test_measuring_during_training_changes_nothing(images: np.ndarray, tmp_path: Path) -> None:
+    config = configuration("wgan_sgd", "discriminator_steps=1", "max_steps=3")
+
+    def measure(network: nn.Module) -> float:
+        (samples,) = sample(network, seed=2000, num=4, latent_size=100, device=CPU)
+        return float(samples.float().mean())
+
+    plain, _ = run(config, images, tmp_path / "plain")
+    measured, _ = run(config, images, tmp_path / "measured", evaluation=Evaluation([1, 2, 3], measure, "curve/value"))
+    for first, second in zip(plain.state.tensors(), measured.state.tensors(), strict=True):
+        assert torch.equal(first, second)
 
 
 def test_the_same_seed_gives_the_same_and_another_seed_another_result(images: np.ndarray, tmp_path: Path) -> None:
