@@ -21,7 +21,7 @@ from plain_loop import PlainLoop
 from torch.utils.flop_counter import FlopCounterMode
 
 from gan.config import Config
-from gan.devices import describe, select_device
+from gan.devices import describe, keep_freed_memory, select_device
 from gan.feed import Feed
 from gan.precision import autocast, resolve_precision
 from gan.state import build
@@ -173,6 +173,8 @@ def interleave(
     for number in range(rounds + 1):
         for name, take in modes.items():
             with foreign_load() as foreign:
+                # The plain loop gets glibc's own settings, which grow to these.
+                keep_freed_memory(*((2**25, 2**26) if name == "plain" else ()))
                 started = now(device)
                 take(steps)
                 taken = (now(device) - started) / steps

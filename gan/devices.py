@@ -1,5 +1,7 @@
 """Where the mathematics runs."""
 
+import contextlib
+import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -10,12 +12,14 @@ import torch
 
 from gan.errors import UserError
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 
 def select_device(name: str) -> torch.device:
     """Return the device called `name`: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", ...
 
-    Turns on deterministic algorithms, so that the same seed gives the same bits on the same machine, and takes no more
-    threads than the container may use.
+    Turns on deterministic algorithms, so that the same seed gives the same bits on the same machine, takes no more
+    threads than the container may use, and keeps freed memory for reuse.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -34,6 +38,7 @@ def select_device(name: str) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.cuda.set_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), allowed_threads()))
+    keep_freed_memory()
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return device
@@ -57,6 +62,17 @@ def allowed_threads(group: Path = Path("/sys/fs/cgroup")) -> int:
         return max(1, min(processors, int(quota) // int(period)))
     except (OSError, ValueError):  # no Linux container, or no limit: "max"
         return processors
+
+
+def keep_freed_memory(mapped_from: int = 2**30, trimmed_from: int = 2**31 - 1) -> None:
+    """Let glibc keep freed blocks smaller than `mapped_from` bytes; other C libraries are left alone.
+
+    It returns large blocks to the system at once, and every step would get its activations page by page anew.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, mapped_from)
+        library.mallopt(M_TRIM_THRESHOLD, trimmed_from)
 
 
 @contextmanager

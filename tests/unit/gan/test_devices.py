@@ -1,6 +1,9 @@
 """Devices: which, how many threads, and what running out of memory says."""
 
+import platform
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,3 +71,23 @@ def test_a_gpu_s_own_error_gets_the_same_line() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="shape"), memory_errors(CPU, 64):
         raise RuntimeError("shape mismatch")
+
+
+def test_freed_memory_is_kept_for_reuse() -> None:
+    """With the default settings a freed block of 40 MB goes back to the system, and its pages are faulted in again."""
+    program = (
+        "import resource, sys, torch, gan.devices\n"
+        "if sys.argv[1] == 'kept': gan.devices.select_device('cpu')\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): torch.ones(10_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "faults(); print(faults())\n"
+    )
+    default, kept = (
+        int(subprocess.run([sys.executable, "-c", program, mode], capture_output=True, text=True, check=True).stdout)
+        for mode in ("default", "kept")
+    )
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library than glibc")
+    assert kept < default / 10
