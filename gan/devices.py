@@ -35,6 +35,7 @@ def select_device(name: str) -> torch.device:
             "Use --device auto or cpu, or install a torch build for your driver."
         )
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.cuda.set_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), allowed_threads()))

@@ -3,8 +3,8 @@
 Whatever it is, weights, optimizer state, batch statistics, logits and losses are float32.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -48,3 +48,29 @@ def autocast(precision: str, device: torch.device) -> Autocast:
         for products in (backends.cuda.matmul, backends.cudnn.conv):
             products.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     return partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Products in plain float32 by deterministic kernels, whatever speed settings the training has chosen.
+
+    For samples and features: TF32 or bfloat16 on one side and float32 on the other give a distance between identical
+    images.
+    """
+    backends: Any = torch.backends  # its settings are made at run time
+    settings = (
+        (backends.cuda.matmul, "fp32_precision", "ieee"),
+        (backends.cudnn.conv, "fp32_precision", "ieee"),
+        (backends.mkldnn.conv, "fp32_precision", "ieee"),
+        (backends.cudnn, "deterministic", True),
+        (backends.cudnn, "benchmark", False),
+    )
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in settings]
+    try:
+        for owner, name, value in settings:
+            setattr(owner, name, value)
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gan.config import Config, parse_config
 from gan.errors import UserError
 from gan.files import storage_errors, write_tensors_atomic
+from gan.precision import exact_float32
 from gan.randomness import sample_latents
 
 CHUNK = 64
@@ -28,11 +29,11 @@ def to_uint8(images: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode, without gradients, and restore the mode it was in."""
+    """Put a network into eval mode, in plain float32 and without gradients, and restore the mode it was in."""
     was_training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             yield
     finally:
         network.train(was_training)

@@ -6,10 +6,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.processes import start_pipeline
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,6 +21,13 @@ ROOT = Path(__file__).parent.parent
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Work in an empty folder: MLflow makes a store in the working directory for the slightest reason."""
     os.chdir(tmp_path_factory.mktemp("working-directory"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_store_of_another_module() -> None:
+    """Forget the store that was used last: its server may be gone."""
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +52,10 @@ def environment() -> dict[str, str]:
 
 def run_pipeline(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does, in a folder of its own."""
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    result = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+    with tempfile.TemporaryDirectory() as logs:
+        running = start_pipeline(*arguments, cwd=cwd, logs=Path(logs), environment=environment())
+        status = running.wait()
+        output, errors = running.output.read_text(), running.errors.read_text()
     if check:
-        assert result.returncode == 0, result.stderr
-    return result
+        assert status == 0, errors
+    return subprocess.CompletedProcess(arguments, status, output, errors)

@@ -1,13 +1,11 @@
 """What every feature extractor is made from: a network with its weights, exact arithmetic, folded batch norm."""
 
-import contextlib
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,28 +73,3 @@ def fold_batchnorm(network: nn.Module) -> None:
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
     network.float()
-
-
-@contextlib.contextmanager
-def exact_float32() -> Iterator[None]:
-    """Convolutions in plain float32 by deterministic kernels, whatever speed settings the training has chosen.
-
-    Features in TF32 or bfloat16 on one side and float32 on the other give a distance between identical images.
-    """
-    backends: Any = torch.backends  # its settings are made at run time
-    settings = (
-        (backends.cuda.matmul, "fp32_precision", "ieee"),
-        (backends.cudnn.conv, "fp32_precision", "ieee"),
-        (backends.mkldnn.conv, "fp32_precision", "ieee"),
-        (backends.cudnn, "deterministic", True),
-        (backends.cudnn, "benchmark", False),
-    )
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in settings]
-    try:
-        for owner, name, value in settings:
-            setattr(owner, name, value)
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            yield
-    finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)

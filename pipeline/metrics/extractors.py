@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan.errors import UserError
-from pipeline.metrics.backbones import Backbone, exact_float32
+from gan.precision import exact_float32
+from pipeline.metrics.backbones import Backbone
 from pipeline.metrics.efficientnet import load_efficientnet_lite0
 from pipeline.metrics.inception import load_inception
 

@@ -109,8 +109,9 @@ def test_grids_begin_at_step_zero_and_the_configuration_is_an_artifact(client: M
     assert steps == ["0", "1", "2", "3", "4", "5"]
     assert {f.path for f in client.list_artifacts(run_id, "final")} == {"final/samples.png"}
     assert [f.path for f in client.list_artifacts(run_id, "config")] == ["config/resolved.yaml"]
-    (evaluation,) = client.list_artifacts(run_id, "evaluation")
-    result = json.loads(Path(client.download_artifacts(run_id, evaluation.path)).read_text())
+    evaluation, selection = (file.path for file in client.list_artifacts(run_id, "evaluation"))
+    assert selection == "evaluation/selection.json"
+    result = json.loads(Path(client.download_artifacts(run_id, evaluation)).read_text())
     protocol = result["protocol"]
     assert (protocol["num_samples"], protocol["num_reference"], protocol["dataset"]) == (20, 20, "tiny")
     assert len(protocol["weights_sha256"]) == 64

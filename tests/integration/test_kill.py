@@ -1,7 +1,5 @@
 """Killed by SIGKILL again and again, also while a checkpoint is written: the result is that of an undisturbed run."""
 
-import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -18,17 +16,15 @@ import gan.training
 from pipeline.tracking import connect
 from pipeline.train import train
 from pipeline.workspace import Workspace
-from tests.conftest import run_pipeline
+from tests.conftest import environment, run_pipeline
+from tests.processes import Running, start
 
 STEPS = 16
 KILLS = 7  # of each of the three variants
 
 
-def train_here(folder: Path, variant: str) -> None:
+def train_here(variant: str) -> None:
     """Train in this process, with a checkpoint at every step, so that many kills meet one."""
-    os.chdir(folder)
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-    os.dup2(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     gan.training.CHECKPOINT_SECONDS = 0.0
     gan.training.NUM_GRIDS = 4
     overrides = ["batch_size=4", f"max_steps={STEPS}", "precision=fp32"]
@@ -36,21 +32,17 @@ def train_here(folder: Path, variant: str) -> None:
     train(variant, store=store, workspace=Workspace(), data="tiny", overrides=overrides, show_progress=False)
 
 
-def start(folder: Path, variant: str) -> "multiprocessing.process.BaseProcess":
-    """Train in a process of its own; forked, since imports take ten times as long as the steps."""
-    process = multiprocessing.get_context("fork").Process(target=train_here, args=(folder, variant))
-    process.start()
-    return process
+def begin(folder: Path, variant: str) -> Running:
+    return start(train_here, variant, cwd=folder, logs=folder / "logs", environment=environment())
 
 
-def kill_when(process: "multiprocessing.process.BaseProcess", due: Callable[[], bool]) -> bool:
+def kill_when(running: Running, due: Callable[[], bool]) -> bool:
     """Kill a process once something is true; return whether it was still running."""
-    while process.is_alive() and not due():
+    while running.returncode is None and not due():
         time.sleep(0.001)
-    alive = process.is_alive()
-    if alive and process.pid is not None:
-        os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    alive = running.returncode is None
+    running.send_signal(signal.SIGKILL)
+    running.wait()
     return alive
 
 
@@ -66,9 +58,8 @@ def is_writing(folder: Path) -> bool:
 
 
 def finish(folder: Path, variant: str) -> None:
-    process = start(folder, variant)
-    process.join(timeout=300)
-    assert process.exitcode == 0, (folder / "log.txt").read_text()
+    running = begin(folder, variant)
+    assert running.wait() == 0, running.errors.read_text()
 
 
 def outcome(folder: Path) -> tuple[Any, dict[str, list[tuple[int, float]]], dict[str, bytes]]:
@@ -118,11 +109,11 @@ def test_a_training_killed_at_random_moments_is_undisturbed_bit_for_bit(
 
     folder, moments, kills, writing = tmp_path / "killed", np.random.default_rng(list(variant.encode())), 0, 0
     for number in range(KILLS):
-        process = start(folder, variant)
+        running = begin(folder, variant)
         if number % 2:  # in the middle of a checkpoint
-            seen = kill_when(process, lambda: is_writing(folder))
+            seen = kill_when(running, lambda: is_writing(folder))
         else:
-            seen = kill_when(process, after(moments.uniform(0.5, 4.0)))
+            seen = kill_when(running, after(moments.uniform(0.5, 4.0)))
         kills += seen
         writing += seen and is_writing(folder)
     assert kills == KILLS, "the training was done before the last kill"

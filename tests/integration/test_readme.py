@@ -1,6 +1,8 @@
 """Every command of the README runs. What takes hours there is made short here, by the table below and nothing else."""
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, run_pipeline
 
 SHORT = " --set batch_size=4 --set max_steps=2"
 SHORTER = [  # pattern, replacement
@@ -19,6 +21,7 @@ SHORTER = [  # pattern, replacement
     (r"--num-images 2000", "--num-images 16"),
     (r"^(mlflow run .* -e train .*)$", r"\1 -P data=first -P 'overrides=batch_size=4 max_steps=2'"),
     (r"^pipeline run (demo|reports|ablations)(.*)$", r"pipeline run short.yaml\2"),
+    (r"^(python benchmarks/train_step.py .*)$", r"\1 --variants dcgan --steps 1 --rounds 1 --num-images 256"),
     (r"^mlflow ui$", "timeout --preserve-status --signal=INT 20 mlflow ui --port 5999 --workers 1"),
 ]
 SUITE = """
@@ -50,7 +53,8 @@ def folder(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     for name in ("MLproject", "conda.yaml", ".pre-commit-config.yaml"):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    for name in ("experiments", "benchmarks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "short.yaml").write_text(SUITE)
     (tmp_path / "my-images").mkdir()
     for i in range(20):
@@ -61,8 +65,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_every_other_command_runs(folder: Path) -> None:
-    prepare = "pipeline prepare --num-images 16 --name first"  # instead of the default dataset of 51,223 images
-    subprocess.run(["bash", "-c", prepare], cwd=folder, env=environment(), check=True, capture_output=True)
+    run_pipeline("prepare", "--num-images", "16", "--name", "first", cwd=folder)  # instead of 51,223 images
     for command in commands()[2:]:
         short = command
         for pattern, replacement in SHORTER:
@@ -72,7 +75,17 @@ def test_every_other_command_runs(folder: Path) -> None:
             ids = [e.experiment_id for e in client.search_experiments()]
             (run, *_) = client.search_runs(ids, "tags.stage = 'train'")
             short = short.replace("RUN_ID", run.info.run_id)
-        done = subprocess.run(
-            ["bash", "-c", short], cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
-        )
+        if short.startswith("pipeline "):
+            done = run_pipeline(*shlex.split(short)[1:], cwd=folder, check=False)
+        else:
+            command_line = ["bash", "-c", short]
+            done = subprocess.run(
+                command_line, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+            )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    rows = json.loads((folder / "train_step.json").read_text())
+    assert [row["mode"] for row in rows][:2] == ["plain", "ours fp32"]
+    for row in rows:
+        assert row.keys() >= {"variant", "device", "mode", "images_per_second", "ratio_to_plain"}
+        assert row["ratio_to_plain"] == pytest.approx(row["images_per_second"] / rows[0]["images_per_second"])
+        assert 0 < row["fraction_of_ceiling"] < 1.2

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from gan.errors import UserError
-from pipeline.metrics.backbones import exact_float32, fold_batchnorm
+from gan.precision import exact_float32
+from pipeline.metrics.backbones import fold_batchnorm
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS, Extractor, extract_features, load_extractor
 
 CPU = torch.device("cpu")
