@@ -121,7 +121,6 @@ class _Loop:
     """What the loop needs all the time."""
 
     config: Config
-    images: np.ndarray
     device: torch.device
     checkpoints: Checkpoints
     observer: Observer
@@ -146,7 +145,7 @@ class _Loop:
         feed = Feed(images, config, seed, device)
         some = torch.from_numpy(np.array(images[: 16 * NUM_FIXED])).permute(0, 3, 1, 2)
         loop = _Loop(
-            config, images, device, checkpoints, observer, state, feed,
+            config, device, checkpoints, observer, state, feed,
             num_steps=config.num_steps(len(images)),
             fixed_latents=sample_latents(seed, range(NUM_FIXED), config.latent_size),
             real_diversity=max(diversity(some), 1e-9),

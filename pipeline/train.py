@@ -80,6 +80,8 @@ def train(
 
     earlier = _earlier(store, fingerprint)
     if earlier is not None and earlier.status == "FINISHED":
+        if selection is not None and "best_step" not in earlier.tags:
+            log.warning("run %s was trained without --evaluate-every: no curve, no best generator.", earlier.run_id)
         return Trained(earlier.run_id, "finished", again=True)
     if earlier is not None and earlier.tags.get("health") == "diverged":
         return Trained(earlier.run_id, "diverged", again=True)
