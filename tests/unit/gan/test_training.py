@@ -205,6 +205,29 @@ def test_the_best_generator_is_that_of_the_lowest_value_also_after_an_interrupti
     assert not torch.equal(next(best.parameters()), next(outcome.state.generator.parameters()))
 
 
+def test_what_a_checkpoint_has_passed_is_stored_before_it(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill right after a checkpoint would leave a gap otherwise."""
+    monkeypatch.setattr("gan.training.CHECKPOINT_SECONDS", 0.0)
+    waiting: list[int] = []
+
+    class Buffering(Recorder):
+        def flush(self) -> None:
+            self.points.clear()
+
+    recorder = Buffering()
+
+    class Watched(Checkpoints):
+        def save(self, step: int, content: dict[str, Any], *, best_step: int = 0) -> None:
+            waiting.append(len(recorder.points))
+            super().save(step, content, best_step=best_step)
+
+    config = configuration("wgan", "max_steps=3")
+    train(config, images, seed=3, device=CPU, checkpoints=Watched(tmp_path, "test"), observer=recorder)
+    assert waiting == [0, 0, 0]
+
+
 def test_measuring_during_training_changes_nothing(images: np.ndarray, tmp_path: Path) -> None:
     config = configuration("wgan_sgd", "discriminator_steps=1", "max_steps=3")
 
