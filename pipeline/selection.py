@@ -19,6 +19,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.halves import SPLIT_SEED, split
 from pipeline.metrics.distances import frechet_distance
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, extract_features, load_extractor
+from pipeline.metrics.names import metric_name
 from pipeline.metrics.reference import reference_features
 from pipeline.workspace import Workspace
 
@@ -77,4 +78,4 @@ def evaluation_of(
         **network.protocol,
     }
     steps = selection_steps(config, len(dataset.images), selection.every)
-    return Evaluation(steps, measure, f"curve/{network.frechet}"), protocol
+    return Evaluation(steps, measure, f"curve/{metric_name('fd', network.name)}"), protocol

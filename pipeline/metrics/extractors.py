@@ -1,4 +1,4 @@
-"""Images -> features. One entry of EXTRACTORS is one feature space, with the names its metrics go by."""
+"""Images -> features. One entry of EXTRACTORS is one feature space: how to load it, from its weights or a file."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -22,22 +22,10 @@ from pipeline.metrics.inception import load_inception
 Features = NDArray[np.float32]  # [N, D]
 
 
-@dataclass(frozen=True)
-class FeatureSpace:
-    """How to load an extractor (from its default weights or a file) and what its metrics are called.
-
-    Only the 2048 features of FID's Inception may be called fid and kid.
-    """
-
-    frechet: str
-    kernel: str
-    load: Callable[[Path | None], Backbone]
-
-
-EXTRACTORS: Mapping[str, FeatureSpace] = {
-    "efficientnet_lite0": FeatureSpace("fd_efficientnet_lite0", "kd_efficientnet_lite0", load_efficientnet_lite0),
-    "inception": FeatureSpace("fid", "kid", partial(load_inception, layer="2048")),
-    "inception768": FeatureSpace("fd_inception768", "kd_inception768", partial(load_inception, layer="768")),
+EXTRACTORS: Mapping[str, Callable[[Path | None], Backbone]] = {
+    "efficientnet_lite0": load_efficientnet_lite0,
+    "inception": partial(load_inception, layer="2048"),
+    "inception768": partial(load_inception, layer="768"),
 }
 DEFAULT_EXTRACTOR = "efficientnet_lite0"
 
@@ -46,13 +34,11 @@ DEFAULT_EXTRACTOR = "efficientnet_lite0"
 class Extractor:
     """A function from uint8 RGB images [B, 3, H, W], on any device, to float32 features [B, num_features].
 
-    frechet, kernel: the names of its two distances. protocol: extractor, layer, weights, weights_sha256, resize, input
-    and dtype, the same on every machine. remedy: what to do when the features are not finite, for messages.
+    protocol: extractor, layer, weights, weights_sha256, resize, input and dtype, the same on every machine. remedy:
+    what to do when the features are not finite, for messages.
     """
 
     name: str
-    frechet: str
-    kernel: str
     num_features: int
     protocol: Mapping[str, str]
     device: torch.device
@@ -77,13 +63,10 @@ def load_extractor(name: str, *, weights: Path | None = None, device: torch.devi
         close = difflib.get_close_matches(name, EXTRACTORS, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         raise UserError(f"--extractor must be one of {', '.join(sorted(EXTRACTORS))}, got '{name}'.{hint}")
-    space = EXTRACTORS[name]
     with torch.random.fork_rng(devices=[]):  # building a network draws its initial weights
-        backbone = space.load(weights)
+        backbone = EXTRACTORS[name](weights)
     extractor = Extractor(
         name=name,
-        frechet=space.frechet,
-        kernel=space.kernel,
         num_features=backbone.num_features,
         protocol=MappingProxyType(dict(backbone.protocol)),
         device=device,

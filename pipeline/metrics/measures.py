@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.metrics.distances import frechet_distance, kernel_distance
 from pipeline.metrics.extractors import Extractor, Features
+from pipeline.metrics.names import metric_name
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,16 @@ class Measurement:
 
 def measure_frechet(extractor: Extractor, real: Features, fake: Features) -> Measurement:
     """Frechet distance. Biased in the number of images, which is why it stands in the protocol."""
-    return Measurement({extractor.frechet: frechet_distance(real, fake)}, {})
+    return Measurement({metric_name("fd", extractor.name): frechet_distance(real, fake)}, {})
 
 
 def measure_kernel(extractor: Extractor, real: Features, fake: Features) -> Measurement:
     """Kernel distance; `_std` is the spread over subsets, no confidence interval."""
     distance = kernel_distance(real, fake, seed=0)
+    name = metric_name("kd", extractor.name)
     return Measurement(
-        {extractor.kernel: distance.mean, f"{extractor.kernel}_std": distance.std},
-        {f"{extractor.kernel}_subsets": f"{distance.num_subsets} of {distance.subset_size} images, seed 0"},
+        {name: distance.mean, f"{name}_std": distance.std},
+        {f"{name}_subsets": f"{distance.num_subsets} of {distance.subset_size} images, seed 0"},
     )
 
 

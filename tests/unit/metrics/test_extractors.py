@@ -9,6 +9,7 @@ from gan.errors import UserError
 from gan.precision import exact_float32
 from pipeline.metrics.backbones import fold_batchnorm
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS, Extractor, extract_features, load_extractor
+from pipeline.metrics.names import metric_name
 
 CPU = torch.device("cpu")
 
@@ -22,7 +23,7 @@ class Means(nn.Module):
 
 @pytest.fixture
 def means() -> Extractor:
-    return Extractor("means", "fd_means", "kd_means", 3, {"weights_sha256": "0"}, CPU, Means(), remedy="use another")
+    return Extractor("means", 3, {"weights_sha256": "0"}, CPU, Means(), remedy="use another")
 
 
 def batches(images: Tensor, size: int) -> Iterator[Tensor]:
@@ -34,9 +35,9 @@ def images(num: int = 10) -> Tensor:
 
 
 def test_metric_names_follow_the_rule_that_only_fid_is_called_fid() -> None:
-    names = {(space.frechet, space.kernel) for key, space in EXTRACTORS.items() if key != "inception"}
+    names = {(metric_name("fd", key), metric_name("kd", key)) for key in EXTRACTORS if key != "inception"}
     assert names == {(f"fd_{key}", f"kd_{key}") for key in EXTRACTORS if key != "inception"}
-    assert (EXTRACTORS["inception"].frechet, EXTRACTORS["inception"].kernel) == ("fid", "kid")
+    assert (metric_name("fd", "inception"), metric_name("kd", "inception")) == ("fid", "kid")
     assert DEFAULT_EXTRACTOR in EXTRACTORS
 
 
@@ -77,7 +78,7 @@ def test_features_that_are_not_finite_are_an_error() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.float().mean(dim=(2, 3)).log() * 0  # log(0) * 0 is NaN
 
-    broken = Extractor("broken", "fd_broken", "kd_broken", 3, {}, CPU, Broken(), remedy="use other weights")
+    broken = Extractor("broken", 3, {}, CPU, Broken(), remedy="use other weights")
     black_last = images()
     black_last[9] = 0
     with pytest.raises(

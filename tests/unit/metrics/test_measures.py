@@ -8,7 +8,7 @@ from pipeline.metrics.distances import frechet_distance, kernel_distance
 from pipeline.metrics.extractors import Extractor, Features
 from pipeline.metrics.measures import METRICS, Measurement, measure
 
-EXTRACTOR = Extractor("means", "fd_means", "kd_means", 3, {}, torch.device("cpu"), nn.Identity(), remedy="")
+EXTRACTOR = Extractor("means", 3, {}, torch.device("cpu"), nn.Identity(), remedy="")
 
 
 def features(num: int, seed: int) -> Features:

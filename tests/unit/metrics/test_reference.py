@@ -41,7 +41,7 @@ class Setup:
 
     def features(self) -> Features:
         cpu = torch.device("cpu")
-        extractor = Extractor("means", "fd_means", "kd_means", 3, self.protocol, cpu, self.network, remedy="")
+        extractor = Extractor("means", 3, self.protocol, cpu, self.network, remedy="")
         return reference_features(
             extractor,
             IMAGES,
