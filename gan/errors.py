@@ -9,5 +9,9 @@ class UserError(Exception):
     """
 
 
+class NotFiniteError(UserError):
+    """A generator whose images hold NaN or infinity: its training diverged."""
+
+
 class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
     """Work stopped by Ctrl-C or SIGTERM, with everything stored. The message says how to go on."""

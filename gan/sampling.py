@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan.config import Config, parse_config
-from gan.errors import UserError
+from gan.errors import NotFiniteError, UserError
 from gan.files import storage_errors, write_tensors_atomic
 from gan.precision import exact_float32
 from gan.randomness import sample_latents
@@ -40,13 +40,24 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def decode(generator: nn.Module, latents: Tensor, device: torch.device) -> Tensor:
-    """Return the images, uint8 [N, 3, H, W] on the CPU, of latents [N, latent_size]."""
+    """Return the images, uint8 [N, 3, H, W] on the CPU, of latents [N, latent_size].
+
+    Raises NotFiniteError where a value is NaN or infinite, which no uint8 could show.
+    """
     padding = -len(latents) % CHUNK
     padded = torch.cat([latents, latents.new_zeros(padding, latents.shape[1])])
     dtype = next(generator.parameters()).dtype
     with evaluating(generator):
-        chunks = [to_uint8(generator(chunk.to(device, dtype))).cpu() for chunk in torch.split(padded, CHUNK)]
-    return torch.cat(chunks)[: len(latents)]
+        chunks = [_finite(generator(chunk.to(device, dtype))) for chunk in torch.split(padded, CHUNK)]
+    return torch.cat([to_uint8(chunk).cpu() for chunk in chunks])[: len(latents)]
+
+
+def _finite(images: Tensor) -> Tensor:
+    if not bool(images.isfinite().all()):
+        raise NotFiniteError(
+            "the generator's images are not finite (NaN or infinity): its training diverged. Lower the learning rate."
+        )
+    return images
 
 
 def sample(

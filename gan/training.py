@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan.checkpoints import Checkpoints
 from gan.config import Config
 from gan.devices import memory_errors
-from gan.errors import UserError
+from gan.errors import NotFiniteError, UserError
 from gan.feed import Feed, Inputs
 from gan.graphs import RecordedSteps
 from gan.health import clipped_share, diversity
@@ -50,12 +50,12 @@ class Observer(Protocol):
 class Evaluation:
     """Measuring the generator during training, to keep the best one.
 
-    steps: when. measure: from a generator to a value that is better the smaller it is. name: of its curve.
+    steps: when. measure: from a generator to points of curves, by name. decides: the curve whose least value is best.
     """
 
     steps: Collection[int]
-    measure: Callable[[nn.Module], float]
-    name: str
+    measure: Callable[[nn.Module], Mapping[str, float]]
+    decides: str
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,14 @@ class _Loop:
 
             if step % point_every == 0 or step == num_steps:
                 diverged = not self.point()
-            if step in grid_steps and not diverged:
-                self.draw()
             evaluated = evaluation is not None and step in evaluation.steps and not diverged
-            if evaluation is not None and evaluated:
-                self.evaluate(evaluation)
+            try:
+                if step in grid_steps and not diverged:
+                    self.draw()
+                if evaluation is not None and evaluated:
+                    self.evaluate(evaluation)
+            except NotFiniteError:  # the losses may be finite still
+                diverged = True
 
             stop = stopping()
             due = evaluated or time.perf_counter() - saved > CHECKPOINT_SECONDS
@@ -206,8 +209,9 @@ class _Loop:
 
     def evaluate(self, evaluation: Evaluation) -> None:
         """Measure the generator and remember whether it is the best so far."""
-        value = evaluation.measure(self.state.sampled)
-        self._tell({evaluation.name: value})
+        values = evaluation.measure(self.state.sampled)
+        self._tell(values)
+        value = values[evaluation.decides]
         if value < self.state.best_value:
             self.state.best_value, self.state.best_step = value, self.state.step
 

@@ -73,8 +73,8 @@ def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, 
 @precision_option
 @click.option("--max-seconds", type=SECONDS, metavar="S", help="Stop after this time; the same command goes on.")
 @click.option(
-    "--evaluate-every", type=COUNT, metavar="EPOCHS",
-    help="Measure the generator every so many epochs: a curve, and the best generator is kept too.",
+    "--evaluate-every", type=click.IntRange(min=0), default=5, show_default=True, metavar="EPOCHS",
+    help="Measure the generator every so many epochs: curves, and the best generator is kept too; 0: never.",
 )  # fmt: skip
 @click.option(
     "--evaluate-samples",
@@ -82,12 +82,18 @@ def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, 
     default=2048,
     show_default=True,
     metavar="N",
-    help="Generated and real images of each such measurement.",
+    help="Generated and real images of each such measurement, at most half of the dataset.",
 )
+@click.option(
+    "--evaluate-extractor", "evaluate_extractors", type=click.Choice(sorted(EXTRACTORS)), multiple=True,
+    default=[DEFAULT_EXTRACTOR], show_default=True,
+    help="Feature space of the curves; repeat it for several: the first decides which generator is best.",
+)  # fmt: skip
 @device_option
 def train(
     variant: str, data: str, seed: int, epochs: int | None, overrides: tuple[str, ...], precision: str | None,
-    max_seconds: float | None, evaluate_every: int | None, evaluate_samples: int, device: str,
+    max_seconds: float | None, evaluate_every: int, evaluate_samples: int,
+    evaluate_extractors: tuple[str, ...], device: str,
 ) -> None:  # fmt: skip
     """Train a variant in a run of its own. The same command again goes on where it stopped."""
     from pipeline.selection import Selection
@@ -99,7 +105,7 @@ def train(
     trained = stage(
         variant, store=store, workspace=Workspace(), data=data, seed=seed, epochs=epochs, device=device,
         precision=precision, overrides=overrides, max_seconds=max_seconds,
-        selection=Selection(evaluate_every, evaluate_samples) if evaluate_every else None,
+        selection=Selection(evaluate_every, evaluate_samples, evaluate_extractors) if evaluate_every else None,
     )  # fmt: skip
     how = "was done before" if trained.again else trained.status
     store.point_to([trained.run_id], f"This command's training is run `{trained.run_id}` ({how}).")

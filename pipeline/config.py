@@ -43,13 +43,17 @@ class CellConfig:
 class EvaluationConfig:
     """What `evaluate` is asked for. num_samples: generated images, and real ones for the floor row.
 
-    every_epochs: measure during training too, with curve_samples images, to keep the best generator.
+    num_seeds: so many sets of samples are measured, each with a seed of its own. every_epochs: measure during training
+    too, with curve_samples images in the feature spaces curve_extractors, the first of which decides which generator
+    is best; 0: never.
     """
 
     extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     num_samples: Annotated[int, Field(ge=2, le=10**6)]
-    every_epochs: PositiveInt | None = None
+    num_seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    every_epochs: Annotated[int, Field(ge=0)] = 5
     curve_samples: Annotated[int, Field(ge=2, le=10**6)] = 2048
+    curve_extractors: Annotated[tuple[str, ...], Field(min_length=1)] = ("efficientnet_lite0",)
 
 
 @dataclass(frozen=True, config=STRICT)

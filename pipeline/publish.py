@@ -16,6 +16,7 @@ from pipeline.tracking.models import log_models
 
 GENERATOR = "generator/last.pt"
 BEST_GENERATOR = "generator/best.pt"
+BEST_STEP = "best_step"  # tag: when the best generator was; the last one where there was no choice
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def publish(run: RunWriter, training: Training, outcome: Outcome) -> None:
     run.log_values(costs(outcome, config))
     if (best := best_generator(state, training.checkpoints)) is not None:
         _store_generator(run, training, BEST_GENERATOR, state.best_step, best)
-        run.set_tags({"best_step": state.best_step})
+        run.set_tags({BEST_STEP: state.best_step})
     weights = _store_generator(run, training, GENERATOR, state.step, state.sampled)
     trained = TrainedGenerator(config, state.step, state.sampled)
     (samples,) = trained.sample(seed=training.seed, num=64, device=training.device)

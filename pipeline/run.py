@@ -66,8 +66,10 @@ def run_suite(
     for options in measurements:
         evaluate_real(dataset, options, store=cell_store, workspace=workspace)
 
-    every = config.evaluation.every_epochs
-    selection = Selection(every, config.evaluation.curve_samples) if every else None
+    asked = config.evaluation
+    selection = None
+    if asked.every_epochs:
+        selection = Selection(asked.every_epochs, asked.curve_samples, asked.curve_extractors)
     failed: list[tuple[str, str]] = []
     cells = _cells(config, seeds)
     for number, cell in enumerate(cells, start=1):

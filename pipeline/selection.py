@@ -1,10 +1,10 @@
-"""Measuring a generator during training: a curve, and the choice of the best checkpoint.
+"""Measuring a generator during training: curves, and the choice of the best checkpoint.
 
 Choice and report never share data: the choice uses the half of the dataset that the table's reference is not from, and
 samples of its own seed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,22 +17,26 @@ from gan.sampling import sample
 from gan.training import Evaluation
 from pipeline.data.dataset import Dataset
 from pipeline.data.halves import SPLIT_SEED, split
-from pipeline.metrics.distances import frechet_distance
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, extract_features, load_extractor
+from pipeline.metrics.distances import frechet_distance, squared_mmd
+from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Features, extract_features, load_extractor
 from pipeline.metrics.names import metric_name
 from pipeline.metrics.reference import reference_features
 from pipeline.workspace import Workspace
 
-SELECTION_SEED = 2000  # neither a training seed's nor that of the table's samples
+SELECTION_SEED = 2000  # neither a training seed's nor one of the table's samples
+EVERY = 5  # epochs from one measurement to the next, unless said otherwise
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How to measure during training. every: epochs from one to the next. num_samples: generated and real images."""
+    """How to measure during training. every: epochs from one to the next. num_samples: generated and real images.
 
-    every: int
+    extractors: each has its curves; the first one's Frechet distance decides which generator is best.
+    """
+
+    every: int = EVERY
     num_samples: int = 2048
-    extractor: str = DEFAULT_EXTRACTOR
+    extractors: Sequence[str] = (DEFAULT_EXTRACTOR,)
 
 
 def selection_steps(config: Config, num_images: int, every: int) -> list[int]:
@@ -44,38 +48,50 @@ def selection_steps(config: Config, num_images: int, every: int) -> list[int]:
 def evaluation_of(
     selection: Selection, config: Config, dataset: Dataset, device: torch.device, workspace: Workspace
 ) -> tuple[Evaluation, Mapping[str, Any]]:
-    """Return what measures a generator by its Frechet distance, and its protocol."""
-    network = load_extractor(selection.extractor, device=device)
+    """Return what measures a generator by its Frechet and kernel distances, and the protocol."""
+    networks = [load_extractor(name, device=device) for name in selection.extractors]
     indices = np.sort(split(len(dataset.images)).held_out[: selection.num_samples])
-    real = reference_features(
-        network,
-        dataset.images,
-        dataset_digest=dataset.digest,
-        indices=indices,
-        cache=workspace.cache / "features",
-        progress=False,
-    )
+    real = {
+        network.name: reference_features(
+            network,
+            dataset.images,
+            dataset_digest=dataset.digest,
+            indices=indices,
+            cache=workspace.cache / "features",
+            progress=False,
+        )
+        for network in networks
+    }
 
-    def measure(generator: nn.Module) -> float:
-        samples = sample(
-            generator,
-            seed=SELECTION_SEED,
-            num=selection.num_samples,
-            latent_size=config.latent_size,
-            device=device,
+    def measure(generator: nn.Module) -> dict[str, float]:
+        samples = list(
+            sample(generator, seed=SELECTION_SEED, num=len(indices), latent_size=config.latent_size, device=device)
         )
-        fake = extract_features(
-            network, samples, num_images=selection.num_samples, description="evaluation", progress=False
-        )
-        return frechet_distance(real, fake)
+        points: dict[str, float] = {}
+        for network in networks:
+            fake = extract_features(network, samples, num_images=len(indices), description="evaluation", progress=False)
+            points |= _distances(network.name, real[network.name], fake)
+        return points
 
     protocol = {
-        "purpose": "choice of the best checkpoint; not comparable with the table",
-        "reference": f"held-out half (split seed {SPLIT_SEED})",
+        "purpose": "curves, and the choice of the best checkpoint; not comparable with the table",
+        "reference": f"half for choices (split seed {SPLIT_SEED})",
         "num_reference": len(indices),
-        "num_samples": selection.num_samples,
+        "num_samples": len(indices),
         "sampling_seed": SELECTION_SEED,
-        **network.protocol,
+        "decides": _curve("fd", networks[0].name),
+        "extractors": {network.name: dict(network.protocol) for network in networks},
     }
     steps = selection_steps(config, len(dataset.images), selection.every)
-    return Evaluation(steps, measure, f"curve/{metric_name('fd', network.name)}"), protocol
+    return Evaluation(steps, measure, _curve("fd", networks[0].name)), protocol
+
+
+def _distances(extractor: str, real: Features, fake: Features) -> dict[str, float]:
+    return {
+        _curve("fd", extractor): frechet_distance(real, fake),
+        _curve("kd", extractor): squared_mmd(real, fake),
+    }
+
+
+def _curve(kind: str, extractor: str) -> str:
+    return f"curve/{metric_name(kind, extractor)}"

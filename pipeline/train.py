@@ -24,9 +24,9 @@ from pipeline.config import dump_yaml, load_experiment
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
-from pipeline.publish import Training, costs, publish
+from pipeline.publish import BEST_STEP, Training, costs, publish
 from pipeline.run_lock import in_use
-from pipeline.selection import Selection, evaluation_of
+from pipeline.selection import Selection, evaluation_of, selection_steps
 from pipeline.signals import graceful_stop
 from pipeline.tracking import Run, RunWriter, Stage, Store
 from pipeline.tracking.runs import end_active_run
@@ -80,8 +80,8 @@ def train(
 
     earlier = _earlier(store, fingerprint)
     if earlier is not None and earlier.status == "FINISHED":
-        if selection is not None and "best_step" not in earlier.tags:
-            log.warning("run %s was trained without --evaluate-every: no curve, no best generator.", earlier.run_id)
+        if selection is not None and BEST_STEP not in earlier.tags:
+            log.warning("run %s was trained with --evaluate-every 0: no curve, no best generator.", earlier.run_id)
         return Trained(earlier.run_id, "finished", again=True)
     if earlier is not None and earlier.tags.get("health") == "diverged":
         return Trained(earlier.run_id, "diverged", again=True)
@@ -147,8 +147,14 @@ def _evaluation(
     device: torch.device,
     workspace: Workspace,
 ) -> Evaluation | None:
-    """Return what measures during training, its protocol stored; None where nothing was asked for."""
+    """Return what measures during training, its protocol stored; None where nothing was asked for.
+
+    One measurement, after the last step, would neither be a curve nor leave a choice: the last generator is the best.
+    """
     if selection is None:
+        return None
+    if len(selection_steps(config, len(dataset.images), selection.every)) == 1:
+        run.set_tags({BEST_STEP: config.num_steps(len(dataset.images))})
         return None
     evaluation, protocol = evaluation_of(selection, config, dataset, device, workspace)
     run.log_text(json.dumps(protocol, indent=2, sort_keys=True), "evaluation/selection.json")

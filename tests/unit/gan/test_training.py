@@ -193,7 +193,7 @@ def test_the_best_generator_is_that_of_the_lowest_value_also_after_an_interrupti
 
     def scripted(steps: list[int]) -> Evaluation:
         left = iter([values[step] for step in steps])
-        return Evaluation(list(values), lambda _network: next(left), "curve/value")
+        return Evaluation(list(values), lambda _network: {"curve/value": next(left)}, "curve/value")
 
     run(config, images, tmp_path / "whole", stop_after=4, evaluation=scripted([1, 2]))
     outcome, record = run(config, images, tmp_path / "whole", evaluation=scripted([5, 6]))
@@ -231,9 +231,9 @@ def test_what_a_checkpoint_has_passed_is_stored_before_it(
 def test_measuring_during_training_changes_nothing(images: np.ndarray, tmp_path: Path) -> None:
     config = configuration("wgan_sgd", "discriminator_steps=1", "max_steps=3")
 
-    def measure(network: nn.Module) -> float:
+    def measure(network: nn.Module) -> dict[str, float]:
         (samples,) = sample(network, seed=2000, num=4, latent_size=100, device=CPU)
-        return float(samples.float().mean())
+        return {"curve/value": float(samples.float().mean())}
 
     plain, _ = run(config, images, tmp_path / "plain")
     measured, _ = run(config, images, tmp_path / "measured", evaluation=Evaluation([1, 2, 3], measure, "curve/value"))
@@ -273,6 +273,20 @@ def test_a_training_that_diverges_says_so(images: np.ndarray, tmp_path: Path) ->
     outcome, _ = run(config, images, tmp_path)
     assert outcome.diverged
     assert not outcome.finished
+
+
+def test_a_generator_whose_images_are_not_finite_has_diverged(images: np.ndarray, tmp_path: Path) -> None:
+    """Its losses can be finite until the next step."""
+
+    def break_network(network: nn.Module) -> dict[str, float]:
+        next(network.parameters()).data.fill_(float("nan"))
+        (samples,) = sample(network, seed=2000, num=4, latent_size=100, device=CPU)
+        return {"curve/value": float(samples.float().mean())}
+
+    evaluation = Evaluation([2], break_network, "curve/value")
+    outcome, record = run(configuration("dcgan"), images, tmp_path, evaluation=evaluation)
+    assert (outcome.diverged, outcome.finished, outcome.state.step) == (True, False, 2)
+    assert not [values for _, values in record.points if "curve/value" in values]
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
