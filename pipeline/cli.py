@@ -50,11 +50,19 @@ def cli() -> None:
 @click.option("--name", help="Name of the dataset [default: from the source].")
 @click.option("--num-images", type=COUNT, metavar="N", help="How many images [default: all; 51,223 avatars].")
 @click.option("--image-size", type=click.IntRange(8, 1024), default=64, show_default=True, metavar="PIXELS")
-def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int) -> None:
+@click.option(
+    "--held-out", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+    help="So many of the images are for no training: what memorisation is measured with.",
+)  # fmt: skip
+def prepare(
+    sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int, held_out: int
+) -> None:
     """Turn images into one dataset: data/NAME with images.npy, manifest.json and a contact sheet."""
     from pipeline.prepare import prepare as stage
 
-    dataset = stage(sources, name=name, num_images=num_images, image_size=image_size, root=Workspace().data)
+    dataset = stage(
+        sources, name=name, num_images=num_images, image_size=image_size, held_out=held_out, root=Workspace().data
+    )
     click.echo(
         f"{dataset.name}: {len(dataset.images):,} images, digest {dataset.digest[:12]}, "
         f"in {_short(dataset.directory)}. Next: pipeline train --variant dcgan --data {dataset.name}"

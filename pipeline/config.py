@@ -29,6 +29,7 @@ class DatasetConfig:
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     num_images: PositiveInt | None = None
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
+    held_out: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -94,7 +94,7 @@ def evaluate_real(data: str, options: Options, *, store: Store, workspace: Works
     dataset = load_dataset(data, workspace.data)
     network = load_extractor(options.extractor, weights=options.weights, device=select_device(options.device))
     measuring = _Measuring(dataset, network, options, workspace)
-    held_out = split(len(dataset.images)).held_out[: options.num_samples]
+    held_out = split(len(dataset.images)).other[: options.num_samples]
     if len(held_out) < options.num_samples:
         log.warning(
             "Half of dataset '%s' has %d images: the floor is measured with so many instead of %d.",

@@ -43,6 +43,7 @@ def prepare(
     name: str | None = None,
     num_images: int | None = None,
     image_size: int = 64,
+    held_out: int = 0,
     root: Path,
     num_workers: int | None = None,
     progress: bool = True,
@@ -53,6 +54,7 @@ def prepare(
     name: default is "avatars", or made from the name of a single folder or archive.
     num_images: how many distinct images to keep, chosen by content; None for all (51,223 avatars).
     image_size: height and width in pixels, 8 to 1024.
+    held_out: so many of the images, the last in their order by content, are for no training: see Dataset.held_out.
     num_workers: processes; None for one a core. The result does not depend on it.
     progress: show a progress bar on stderr.
 
@@ -63,7 +65,7 @@ def prepare(
     """
     if num_workers is not None and num_workers < 1:
         raise UserError(f"--num-workers: must be 1 or more, got {num_workers}. Leave it out to use all cores.")
-    request = make_request(sources, name, num_images, image_size)
+    request = make_request(sources, name, num_images, image_size, held_out)
     if _is_prepared(request, root):
         return load_dataset(request.name, root)
     with storage_errors(root):
@@ -89,6 +91,11 @@ def _build(request: Request, root: Path, num_workers: int, progress: bool) -> No
             with bar:
                 collection.read(loading, request.num_images, bar)
         chosen = collection.choose(request.num_images)
+        if request.held_out > len(chosen) - 2:
+            raise UserError(
+                f"--held-out: must leave at least 2 of the {len(chosen)} images for training, got {request.held_out}. "
+                "Hold out fewer."
+            )
         digest = write_images(partial / IMAGES, scratch, chosen, request.image_size)
         fsync(partial / IMAGES)
         scratch.unlink()
@@ -98,7 +105,8 @@ def _build(request: Request, root: Path, num_workers: int, progress: bool) -> No
         partial.rename(directory)
         fsync(root)
     rejected = len(collection.rejected)
-    _say(f"{directory}: {len(chosen):,} images, {rejected:,} files rejected{f' (see {MANIFEST})' if rejected else ''}.")
+    held_out = f" ({request.held_out:,} of them held out)" if request.held_out else ""
+    _say(f"{directory}: {len(chosen):,} images{held_out}, {rejected:,} files rejected{f' (see {MANIFEST})' if rejected else ''}.")
 
 
 def _total(request: Request) -> int:
@@ -117,6 +125,7 @@ def _manifest(request: Request, collection: Collection, num_images: int, digest:
         "name": request.name,
         "digest": digest,
         "num_images": num_images,
+        "num_held_out": request.held_out,
         "image_size": request.image_size,
         "pixels": "uint8 [N, H, W, 3], RGB, 0 to 255",
         "resize_rule": decoding.RULE,

@@ -106,6 +106,7 @@ def _dataset(config: SuiteConfig, data: str | None, workspace: Workspace) -> str
         name=wanted.name,
         num_images=wanted.num_images,
         image_size=wanted.image_size,
+        held_out=wanted.held_out,
         root=workspace.data,
     ).name
 

@@ -50,7 +50,7 @@ def evaluation_of(
 ) -> tuple[Evaluation, Mapping[str, Any]]:
     """Return what measures a generator by its Frechet and kernel distances, and the protocol."""
     networks = [load_extractor(name, device=device) for name in selection.extractors]
-    indices = np.sort(split(len(dataset.images)).held_out[: selection.num_samples])
+    indices = np.sort(split(len(dataset.images)).other[: selection.num_samples])
     real = {
         network.name: reference_features(
             network,

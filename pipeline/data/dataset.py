@@ -23,14 +23,16 @@ CONTACT_SHEET = "contact_sheet.png"
 class Dataset:
     """A prepared dataset.
 
-    images: read-only memory map, uint8 [N, H, W, 3], RGB, 0 to 255, in an order that depends on content alone.
-    digest: sha256 (hex) of shape and pixels, see content_digest.
+    images: what is trained on: read-only memory map, uint8 [N, H, W, 3], RGB, 0 to 255, in an order that depends on
+    content alone. held_out: images in the same form that no training sees, none unless asked for.
+    digest: sha256 (hex) of shape and pixels, see content_digest, and of where the held-out part begins if there is one.
     manifest: what is known about it: sources, licence, rule, counts, rejected files, versions.
     """
 
     name: str
     directory: Path
     images: NDArray[np.uint8]
+    held_out: NDArray[np.uint8]
     digest: str
     manifest: Mapping[str, Any]
 
@@ -50,7 +52,16 @@ def load_dataset(name: str, root: Path) -> Dataset:
     if images.shape != expected or images.dtype != np.uint8 or not images.flags.c_contiguous:
         found = f"{images.dtype} {list(images.shape)}"
         raise _damaged(directory, f"{IMAGES} holds {found}, {MANIFEST} says uint8 {list(expected)}")
-    return Dataset(name, directory, images, manifest["digest"], manifest)
+    num_training = len(images) - manifest["num_held_out"]
+    if not 0 <= num_training <= len(images):
+        raise _damaged(directory, f"{MANIFEST} holds {manifest['num_held_out']} of {len(images)} images out")
+    digest = split_digest(manifest["digest"], manifest["num_held_out"])
+    return Dataset(name, directory, images[:num_training], images[num_training:], digest, manifest)
+
+
+def split_digest(digest: str, num_held_out: int) -> str:
+    """Return the digest of a dataset whose last so many images are held out: of its pixels alone where none is."""
+    return hashlib.sha256(f"{digest},{num_held_out}".encode()).hexdigest() if num_held_out else digest
 
 
 def content_digest(images: NDArray[np.uint8]) -> str:
@@ -101,7 +112,9 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(directory, f"{MANIFEST} cannot be read ({error})") from error
-    kinds = {"format": int, "digest": str, "num_images": int, "image_size": int, "request": dict}
+    if isinstance(manifest, dict):
+        manifest.setdefault("num_held_out", 0)  # datasets of a version that could not hold any out
+    kinds = {"format": int, "digest": str, "num_images": int, "num_held_out": int, "image_size": int, "request": dict}
     wrong = [
         key for key, kind in kinds.items() if not isinstance(manifest, dict) or type(manifest.get(key)) is not kind
     ]

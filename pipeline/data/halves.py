@@ -1,4 +1,4 @@
-"""The two halves of a dataset: one is the table's reference, the other is for the floor and for choices."""
+"""The two halves of the training images: one is the table's reference, the other is for the floor and for choices."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Halves:
-    """Indices of the two halves of a dataset, each in random order: rows never share an image with the reference."""
+    """Indices of the two halves, each in random order: what is chosen or measured by one never meets the other."""
 
     reference: np.ndarray
-    held_out: np.ndarray
+    other: np.ndarray
 
 
 def split(num_images: int) -> Halves:

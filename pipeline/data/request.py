@@ -16,12 +16,13 @@ IMAGE_SIZES = (8, 1024)
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for. num_images None means all there are."""
+    """What was asked for. num_images None means all there are; held_out of them are for no training."""
 
     sources: Sequence[Source]
     name: str
     num_images: int | None
     image_size: int
+    held_out: int = 0
 
     def describe(self) -> dict[str, Any]:
         """Describe input, settings and rules as JSON: equal descriptions give the same dataset."""
@@ -30,15 +31,16 @@ class Request:
             "num_images": self.num_images,
             "image_size": self.image_size,
             "resize_rule_version": decoding.RULE_VERSION,
+            **({"held_out": self.held_out} if self.held_out else {}),
         }
 
     def differences(self, manifest: Mapping[str, Any]) -> list[str]:
         """Say in words how the dataset of `manifest` differs from this request; empty if it does not."""
         prepared, asked = manifest["request"], self.describe()
         differences = [
-            f"{key} {_shown(prepared.get(key))}, asked for {_shown(asked[key])}"
-            for key in ("num_images", "image_size", "resize_rule_version")
-            if prepared.get(key) != asked[key]
+            f"{key} {_shown(key, prepared.get(key))}, asked for {_shown(key, asked.get(key))}"
+            for key in ("num_images", "image_size", "resize_rule_version", "held_out")
+            if prepared.get(key) != asked.get(key)
         ]
         if prepared.get("sources") != asked["sources"]:
             before = [source["source"] for source in manifest["sources"]]
@@ -50,16 +52,19 @@ class Request:
         return differences
 
 
-def make_request(specs: Sequence[str], name: str | None, num_images: int | None, image_size: int) -> Request:
+def make_request(
+    specs: Sequence[str], name: str | None, num_images: int | None, image_size: int, held_out: int = 0
+) -> Request:
     """Check what the user said and find the sources; UserError for the first mistake. Nothing is decoded yet."""
-    _check_numbers(num_images, image_size)
+    _check_numbers(num_images, image_size, held_out)
     sources = _open(specs)
     name = _default_name(sources) if name is None else _check_name(name)
-    return Request(sources, name, num_images or sources[0].default_num_images, image_size)
+    return Request(sources, name, num_images or sources[0].default_num_images, image_size, held_out)
 
 
-def _shown(value: object) -> str:
-    return "all" if value is None else str(value)
+def _shown(key: str, value: object) -> str:
+    missing = {"num_images": "all", "held_out": "0"}
+    return missing.get(key, "none") if value is None else str(value)
 
 
 def _open(specs: Sequence[str]) -> list[Source]:
@@ -90,9 +95,12 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _check_numbers(num_images: int | None, image_size: int) -> None:
+def _check_numbers(num_images: int | None, image_size: int, held_out: int) -> None:
     if num_images is not None and num_images < 1:
         raise UserError(f"--num-images: must be 1 or more, got {num_images}. Leave it out to keep all images.")
+    if held_out < 0 or (num_images is not None and held_out > num_images - 2):
+        most = "" if num_images is None else f" and leave 2 of the {num_images} images for training"
+        raise UserError(f"--held-out: must be 0 or more{most}, got {held_out}. Hold out fewer.")
     low, high = IMAGE_SIZES
     if not low <= image_size <= high:
         raise UserError(f"--image-size: must be from {low} to {high} pixels, got {image_size}. The networks use 64.")

@@ -148,6 +148,19 @@ def test_other_settings_or_input_under_the_same_name_are_refused(tmp_path: Path)
     assert len(load_dataset("x", root).images) == 10
 
 
+def test_held_out_images_are_the_last_by_content_and_part_of_the_digest(tmp_path: Path) -> None:
+    (folder,) = FORMS["folder"](tmp_path)
+    whole = prepare([folder], name="whole", root=tmp_path / "data", num_workers=1)
+    apart = prepare([folder], name="apart", held_out=30, root=tmp_path / "data", num_workers=1)
+    assert np.array_equal(np.concatenate([apart.images, apart.held_out]), whole.images)
+    assert (len(apart.images), len(apart.held_out), len(whole.held_out)) == (70, 30, 0)
+    other = prepare([folder], name="other", held_out=31, root=tmp_path / "data", num_workers=1)
+    assert len({whole.digest, apart.digest, other.digest}) == 3
+    with pytest.raises(UserError, match="held_out 30, asked for 0"):
+        prepare([folder], name="apart", root=tmp_path / "data")
+    assert prepare([folder], name="apart", held_out=30, root=tmp_path / "data").digest == apart.digest
+
+
 def test_folder_that_is_no_dataset_is_not_touched(tmp_path: Path) -> None:
     write_folder(tmp_path / "avatars", {"thesis.txt": b"x"})
     with pytest.raises(UserError, match="exists but is no dataset"):
@@ -171,6 +184,8 @@ def test_folder_that_is_no_dataset_is_not_touched(tmp_path: Path) -> None:
         ({"name": ""}, "--name: must be letters"),
         ({"num_images": 0}, "--num-images: must be 1 or more, got 0"),
         ({"image_size": 4}, "--image-size: must be from 8 to 1024 pixels, got 4"),
+        ({"sources": ["faces"], "held_out": 2}, "--held-out: must leave at least 2 of the 3 images for training, got 2"),
+        ({"num_images": 9, "held_out": 8}, "--held-out: must be 0 or more and leave 2 of the 9 images .*, got 8"),
         ({"num_workers": 0}, "--num-workers: must be 1 or more, got 0"),
     ],
 )

@@ -14,6 +14,11 @@ from tests.unit.data.pictures import pixels
 IMAGES = np.stack([pixels(k, 8, 8) for k in range(600)])
 
 
+def set_manifest(folder: Path, **entries: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     folder = tmp_path / "faces"
@@ -61,6 +66,9 @@ def test_missing_dataset_lists_the_others_and_the_command(root: Path) -> None:
         lambda folder: (folder / "manifest.json").write_text("{"),
         lambda folder: (folder / "manifest.json").write_text("[]"),
         lambda folder: (folder / "manifest.json").write_text('{"format": 1}'),
+        lambda folder: set_manifest(folder, num_held_out=601),
+        lambda folder: set_manifest(folder, num_held_out=-1),
+        lambda folder: set_manifest(folder, num_held_out="1"),
     ],
 )
 def test_damage_is_found(damage, root: Path) -> None:  # type: ignore[no-untyped-def]
