@@ -106,7 +106,9 @@ def _build(request: Request, root: Path, num_workers: int, progress: bool) -> No
         fsync(root)
     rejected = len(collection.rejected)
     held_out = f" ({request.held_out:,} of them held out)" if request.held_out else ""
-    _say(f"{directory}: {len(chosen):,} images{held_out}, {rejected:,} files rejected{f' (see {MANIFEST})' if rejected else ''}.")
+    _say(
+        f"{directory}: {len(chosen):,} images{held_out}, {rejected:,} files rejected{f' (see {MANIFEST})' if rejected else ''}."
+    )
 
 
 def _total(request: Request) -> int:

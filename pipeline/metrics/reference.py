@@ -1,11 +1,8 @@
 """Features of real images, computed once: a cache on disk keyed by everything that they depend on."""
 
 import hashlib
-import io
 import json
-import logging
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan.files import write_atomic
-from pipeline.metrics.extractors import Extractor, Features, extract_features
-
-log = logging.getLogger(__name__)
-
-_LIBRARIES = ("numpy", "timm", "torch", "torch-fidelity")
-_DIGEST_BYTES = hashlib.sha256().digest_size
+from pipeline.metrics.extractors import Extractor, Features
+from pipeline.metrics.feature_files import libraries, read_features, write_features
+from pipeline.metrics.streams import stream_features
 
 
 def reference_features(
@@ -42,16 +35,18 @@ def reference_features(
     """
     key = _key(extractor, dataset_digest, indices, batch_size)
     path = cache / f"reference-{extractor.name}-{key}.npy"
-    features = _read(path, shape=(len(indices), extractor.num_features))
+    features = read_features(path, shape=(len(indices), extractor.num_features))
     if features is None:
-        features = extract_features(
+        features = stream_features(
             extractor,
-            image_batches(images, indices, batch_size),
+            lambda start, stop: image_batches(images, indices[start:stop], batch_size),
             num_images=len(indices),
+            identity={"reference": key},
+            cache=cache,
             description="real images",
             progress=progress,
         )
-        _write(path, features)
+        write_features(path, features)
     return features
 
 
@@ -68,42 +63,8 @@ def _key(extractor: Extractor, dataset_digest: str, indices: NDArray[np.integer[
         "dataset": dataset_digest,
         "indices": hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest(),
         "extractor": {"name": extractor.name, **extractor.protocol},
-        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        "libraries": libraries(),
         "device": extractor.device.type,
         "batch_size": batch_size,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _read(path: Path, shape: tuple[int, int]) -> Features | None:
-    """Read the features of a cache file, or return None if the file is missing or damaged."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        log.warning("%s: cannot be read (%s); computing the features again", path, error.strerror)
-        return None
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() == digest:
-        features = np.load(io.BytesIO(body), allow_pickle=False)
-        if features.shape == shape and features.dtype == np.float32 and np.isfinite(features).all():
-            return np.asarray(features, dtype=np.float32)
-    log.warning("%s: damaged cache file; computing the features again", path)
-    return None
-
-
-def _write(path: Path, features: Features) -> None:
-    """Write a .npy file with the sha256 of all before it at its end, which np.load does not mind."""
-    body = io.BytesIO()
-    np.save(body, features, allow_pickle=False)
-    content = body.getvalue()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, lambda temporary: _write_bytes(temporary, content + hashlib.sha256(content).digest()))
-    except OSError as error:
-        log.warning("%s: cannot be written (%s); the next evaluation computes it again", path, error.strerror)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
