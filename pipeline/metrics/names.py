@@ -1,6 +1,6 @@
 """What metrics are called and how they are to be read. One entry of KINDS is one number."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,27 +12,28 @@ PUBLISHED_EXTRACTOR = "inception"
 class Kind:
     """How to read a number.
 
-    better: which direction is, if any. scale: what tables multiply it by. headline: whether it is a column of the main
-    table.
+    better: which direction is, if any. scale: what tables multiply it by. column_of: for which checkpoints it is a
+    column of the main table; all numbers of both stand in a second one.
     """
 
     title: str
     better: Literal["lower", "higher", ""]
     scale: float = 1.0
-    headline: bool = False
+    column_of: Collection[str] = ()
 
 
+LAST, BOTH = ("last",), ("last", "best")
 KINDS: Mapping[str, Kind] = {
-    "fd": Kind("Frechet distance", "lower", headline=True),
-    "kd": Kind("kernel distance", "lower", scale=1000, headline=True),
-    "fd_infinity": Kind("Frechet distance extrapolated to infinitely many images", "lower"),
-    "precision": Kind("improved precision: share of generated images inside the real ones' manifold", "higher"),
-    "recall": Kind("improved recall: share of real images inside the generated ones' manifold", "higher"),
-    "density": Kind("density: how many real neighbourhoods a generated image lies in", "higher"),
-    "coverage": Kind("coverage: share of real images with a generated one in their neighbourhood", "higher"),
-    "is": Kind("Inception score", "higher"),
-    "memorised": Kind("share of generated images nearer to a training than to a held-out image (0.5: none)", ""),
-    "authentic": Kind("share of generated images that are no near copy of a training image", ""),
+    "fd": Kind("Frechet distance of the features' Gaussians", "lower", column_of=BOTH),
+    "kd": Kind("kernel distance, the unbiased squared MMD", "lower", scale=1000, column_of=LAST),
+    "fd_infinity": Kind("Frechet distance extrapolated to infinitely many generated images", "lower"),
+    "precision": Kind("share of generated images inside the real ones' manifold", "higher", column_of=LAST),
+    "recall": Kind("share of real images inside the generated ones' manifold", "higher", column_of=LAST),
+    "density": Kind("in how many real neighbourhoods a generated image lies, 1 where they are alike", "higher"),
+    "coverage": Kind("share of real images that have a generated one in their neighbourhood", "higher"),
+    "is": Kind("Inception score: how sure and how varied a classifier's answers are", "higher"),
+    "memorised": Kind("share of images nearer to a training than to a held-out image, 0.5 without memorisation", ""),
+    "authentic": Kind("share of images that are no closer to a training image than another training image is", ""),
 }
 
 

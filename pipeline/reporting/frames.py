@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from pipeline.metrics.corruptions import CORRUPTIONS
 from pipeline.reporting.labels import Labels
 from pipeline.reporting.numbers import (
     NOTHING,
@@ -13,7 +14,7 @@ from pipeline.reporting.numbers import (
     write_estimate,
     write_seconds,
 )
-from pipeline.reporting.results import Configuration, Measured, Results
+from pipeline.reporting.results import BEST_PREFIX, Configuration, Measured, Results
 from pipeline.reporting.tables import COSTS, Metric, Row, Table
 
 REAL = "real images"
@@ -21,23 +22,63 @@ Escape = Callable[[str], str]
 
 
 def written(table: Table, *, escape: Escape, strong: Escape, costs: bool) -> pd.DataFrame:
-    """Return a table as people read it, the floor last. strong: marks the values that are best beyond doubt."""
+    """Return the main table as people read it, real images last. strong: marks the values that are best beyond doubt.
+
+    costs: with what the rows cost.
+    """
+    frame = _written(table, [metric for metric in table.metrics if metric.in_main], escape, strong)
+    real = [*(["floor"] if table.floor else []), *("sanity" for _ in table.corrupted)]
+    frame["status"] = [*(escape(row.status) for row in table.rows), *real]
+    if costs:
+        rows = [_written_costs(row, escape) for row in table.rows]
+        frame = frame.join(pd.DataFrame(rows))
+    return frame.fillna(NOTHING)
+
+
+def further(table: Table, *, escape: Escape) -> pd.DataFrame | None:
+    """Return the metrics that are not in the main table, or None where there are none."""
+    metrics = [metric for metric in table.metrics if not metric.in_main]
+    return _written(table, metrics, escape, str).fillna(NOTHING) if metrics else None
+
+
+def uncertainty(table: Table, *, escape: Escape) -> pd.DataFrame:
+    """Return three kinds of uncertainty of the main metrics, kept apart: training, sampling, estimator."""
+    lines = [
+        {
+            "variant": escape(row.label),
+            "metric": escape(metric.title),
+            "mean": _number(row.estimates[metric.name].mean, metric),
+            "over training seeds": _number(row.estimates[metric.name].spread, metric),
+            "over sampling seeds": _number(row.sampling.get(metric.name), metric),
+            "of the estimator": _number(row.errors.get(metric.name), metric),
+        }
+        for row in table.rows
+        for metric in table.metrics
+        if metric.in_main and metric.name in row.estimates
+    ]
+    return pd.DataFrame(lines)
+
+
+def _written(table: Table, metrics: Sequence[Metric], escape: Escape, strong: Escape) -> pd.DataFrame:
     best = {(verdict.metric.name, verdict.lowest) for verdict in table.verdicts if verdict.is_best}
-    decimals = {metric.name: _decimals(metric, table.rows) for metric in table.metrics}
+    decimals = {metric.name: _decimals(metric, table.rows) for metric in metrics}
     lines = []
     for row in table.rows:
         values = {
             escape(metric.title): (strong if (metric.name, row.label) in best else str)(
                 _cell(row.estimates.get(metric.name), metric, decimals[metric.name])
             )
-            for metric in table.metrics
+            for metric in metrics
         }
         seeds = str(row.num_seeds) if row.num_seeds == row.num_runs else f"{row.num_seeds} of {row.num_runs}"
-        line = {"variant": escape(row.label), "seeds": seeds} | values | {"status": escape(row.status)}
-        lines.append(line | (_written_costs(row, escape) if costs else {}))
+        lines.append({"variant": escape(row.label), "seeds": seeds} | values)
     if table.floor is not None:
-        lines.append(_written_floor(table, table.floor, decimals, escape))
-    return pd.DataFrame(lines).fillna(NOTHING)
+        lines.append(_written_real(table, REAL, table.floor, metrics, decimals, escape))
+    lines += [
+        _written_real(table, f"{REAL} {_title(key)}", each, metrics, decimals, escape)
+        for key, each in sorted(table.corrupted.items(), key=lambda item: _order(item[0]))
+    ]
+    return pd.DataFrame(lines)
 
 
 def raw(table: Table) -> pd.DataFrame:
@@ -51,9 +92,10 @@ def raw(table: Table) -> pd.DataFrame:
         for row in table.rows
     ]
     if table.floor is not None:
-        names = [metric.name for metric in table.metrics if metric.name in table.floor.metrics]
-        values = {f"{name}_mean": table.floor.metrics[name] for name in names}
-        lines.append({"row": REAL, "variant": "real", "status": "floor", **values})
+        lines.append({"row": REAL, "variant": "real", "status": "floor"} | _raw_real(table, table.floor))
+    for key, each in table.corrupted.items():
+        row = f"{REAL} {_title(key)}"
+        lines.append({"row": row, "variant": "real", "status": "sanity"} | _raw_real(table, each))
     return pd.DataFrame(lines).convert_dtypes()
 
 
@@ -65,10 +107,11 @@ def raw_runs(table: Table) -> pd.DataFrame:
             measured = training.measured.get(table.name)
             lines.append(
                 {"row": row.label, "run_id": training.run.run_id, "seed": training.seed, "status": training.state}
-                | ({"num_measured": measured.num_measured, **measured.metrics} if measured else {})
+                | (_raw_measured(measured) if measured else {})
             )
     if table.floor is not None:
-        lines.append({"row": REAL, "num_measured": table.floor.num_measured, **table.floor.metrics})
+        lines.append({"row": REAL} | _raw_measured(table.floor))
+    lines += [{"row": f"{REAL} {_title(key)}"} | _raw_measured(each) for key, each in table.corrupted.items()]
     return pd.DataFrame(lines).convert_dtypes()
 
 
@@ -116,15 +159,51 @@ def _written_costs(row: Row, escape: Escape) -> dict[str, str]:
     }
 
 
-def _written_floor(table: Table, floor: Measured, decimals: Mapping[str, int], escape: Escape) -> dict[str, str]:
-    fewer = floor.num_measured != table.protocol.get("num_samples")
+def _written_real(
+    table: Table,
+    label: str,
+    real: Measured,
+    metrics: Sequence[Metric],
+    decimals: Mapping[str, int],
+    escape: Escape,
+) -> dict[str, str]:
+    """Return a row of real images; they have no checkpoints: the same number stands for last and best."""
+    fewer = real.num_measured != table.protocol.get("num_samples")
     values = {
-        escape(metric.title): _cell(Estimate(floor.metrics[metric.name], None, 1), metric, decimals[metric.name])
-        for metric in table.metrics
-        if metric.name in floor.metrics
+        escape(metric.title): _cell(Estimate(value, None, 1), metric, decimals[metric.name])
+        for metric in metrics
+        if (value := real.metrics.get(metric.name.removeprefix(BEST_PREFIX))) is not None
     }
-    label = f"{REAL} ({floor.num_measured:,} images)" if fewer else REAL
-    return {"variant": label, "seeds": NOTHING, **values, "status": "floor"}
+    return {"variant": f"{label} ({real.num_measured:,} images)" if fewer else label, "seeds": NOTHING, **values}
+
+
+def _number(value: float | None, metric: Metric) -> str:
+    return NOTHING if value is None else f"{value * metric.scale:.3g}"
+
+
+def _title(corruption: str) -> str:
+    known = CORRUPTIONS.get(corruption)
+    return known.title if known else corruption
+
+
+def _order(corruption: str) -> tuple[int, str]:
+    keys = list(CORRUPTIONS)
+    return (keys.index(corruption) if corruption in keys else len(keys)), corruption
+
+
+def _raw_real(table: Table, real: Measured) -> dict[str, object]:
+    return {f"{m.name}_mean": real.metrics[m.name] for m in table.metrics if m.name in real.metrics}
+
+
+def _raw_measured(measured: Measured) -> dict[str, object]:
+    """Return all numbers of one run with their uncertainties."""
+    numbers: dict[str, object] = {"num_measured": measured.num_measured}
+    for name, value in measured.metrics.items():
+        numbers[name] = value
+        for suffix, found in (("sampling_spread", measured.sampling_spread), ("error", measured.estimator_error)):
+            if name in found:
+                numbers[f"{name}_{suffix}"] = found[name]
+    return numbers
 
 
 def _raw(name: str, estimates: Mapping[str, Estimate]) -> dict[str, float | None]:

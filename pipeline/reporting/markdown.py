@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.reporting.frames import runs, written
+from pipeline.metrics.names import KINDS, kind_of
+from pipeline.reporting.frames import further, runs, uncertainty, written
 from pipeline.reporting.labels import Labels
-from pipeline.reporting.results import Results, clean
+from pipeline.reporting.results import BEST_PREFIX, Results, clean
 from pipeline.reporting.sentences import sentences
 from pipeline.reporting.tables import Table
 
@@ -20,11 +21,15 @@ How to read the tables:
 
 - A value is the mean over training seeds ± their sample standard deviation. With one seed there is no spread, and
   nothing can be said about a difference. The spread is no confidence interval.
-- ↓: lower is better. Rows are sorted by the Frechet distance.
+- ↓: lower is better, ↑: higher is better. Rows are sorted by the Frechet distance of the last generator.
+- Without a note a value is of the last generator; *at best* is of the generator that was best during training, chosen
+  on the other half of the images with other samples.
+- Three kinds of uncertainty stand apart: over training seeds (the one that counts), over sampling seeds, and of the
+  estimator itself.
 - **Bold**: best, with at least two seeds in every row, and no other interval mean ± spread overlaps.
 - Rows under different protocols cannot be compared: each protocol has a table of its own.
 - Costs are means over the finished runs of a row: G is the generator, D the discriminator (critic).
-- *real images*: held-out real images against the reference, the floor that no generator is expected to pass."""
+- *real images*: other real images against the reference, the floor that no generator is expected to pass."""
 
 HASHED = (
     "Rows that are called *config* and a hash differ in the code of `gan/` or in a field that is neither an override "
@@ -71,6 +76,7 @@ def render(
         f"{_count(num_runs, 'training run')}, {_count(len(results.configurations), 'configuration')}, "
         f"{_count(len(results.protocols), 'protocol')}.{common}{hashed}",
         HOW_TO_READ,
+        *_legend(tables),
         *(_section(table) for table in tables),
         *_differences(tables),
         *_samples(pictures),
@@ -83,39 +89,38 @@ def render(
     return "\n\n".join(parts) + "\n"
 
 
+def _legend(tables: Sequence[Table]) -> list[str]:
+    """Say what each number is that stands in a table."""
+    found = {kind_of(metric.name.removeprefix(BEST_PREFIX)) for table in tables for metric in table.metrics}
+    lines = [f"- {code(kind)}: {each.title}." for kind, each in KINDS.items() if kind in found]
+    return ["\n".join(["The numbers, each in the feature space that its name ends with:", "", *lines])] if lines else []
+
+
 def _section(table: Table) -> str:
     """Return a table, what follows from it and the card of its protocol."""
     words = sentences(table, lambda label: strong(escape(label)), code)
     parts = [
         f"## {escape(table.title)}" + (f" (protocol {code(table.protocol_hash)})" if table.protocol_hash else ""),
-        _grid(written(table, escape=escape, strong=strong, costs=True), right=len(table.metrics) + 1),
+        _grid(written(table, escape=escape, strong=strong, costs=True), right=_num_main(table) + 1),
         "\n".join(f"- {sentence}" for sentence in words),
     ]
+    if (more := further(table, escape=escape)) is not None:
+        parts += ["Further numbers:", _grid(more, right=len(more.columns) - 1)]
     if table.protocol_hash is not None:
+        uncertain = uncertainty(table, escape=escape)
+        if len(uncertain):
+            parts += ["How sure (standard deviations; one seed has none):", _grid(uncertain)]
         parts += ["The protocol:", _grid(_card(table))]
-    if table.subset_spreads:
-        parts.append(
-            f"The spread of a kernel distance over its subsets ({', '.join(map(code, table.subset_spreads))}) is no "
-            f"spread over seeds and no confidence interval; it stands in {code(f'runs-{table.name}.csv')} only."
-        )
     return "\n\n".join(part for part in parts if part)
 
 
+def _num_main(table: Table) -> int:
+    return sum(metric.in_main for metric in table.metrics)
+
+
 def _card(table: Table) -> pd.DataFrame:
-    """Return every field of a protocol, and how single metrics were estimated."""
-    lines = [{"field": escape(key), "value": _value(value)} for key, value in table.protocol.items()]
-    measured = [m for row in table.rows for t in row.configuration.trainings if (m := t.measured.get(table.name))]
-    rows: dict[str, list[str]] = {}
-    for each in measured:
-        for key, value in each.estimators.items():
-            rows.setdefault(key, []).append(_value(value))
-    floor = {key: _value(value) for key, value in (table.floor.estimators if table.floor else {}).items()}
-    for key in sorted(rows | floor):
-        texts = sorted(set(rows.get(key, [])))
-        if key in floor and floor[key] not in texts:
-            texts.append(f"{floor[key]} (real images)")
-        lines.append({"field": escape(key), "value": "; ".join(texts)})
-    return pd.DataFrame(lines)
+    """Return every field of a protocol."""
+    return pd.DataFrame([{"field": escape(key), "value": _value(value)} for key, value in table.protocol.items()])
 
 
 def _differences(tables: Sequence[Table]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gan.errors import UserError
@@ -10,21 +10,25 @@ from pipeline.tracking import EVALUATION, Run, Stage, Store
 
 FINISHED = "FINISHED"
 DIVERGED = "diverged"
+BEST_PREFIX = "best_"
+AT_BEST = " at best"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics of one run under one protocol.
+    """The metrics of one run under one protocol, those of its best generator with the prefix BEST_PREFIX.
 
-    num_measured: images, fewer than the protocol's num_samples where real images ran out. estimators: what else has
-    to be said about single metrics.
+    num_measured: images, fewer than the protocol's num_samples where real images ran out. sampling_spread,
+    estimator_error: uncertainties of the metrics, where they are known. flags: what a reader has to know.
     """
 
     protocol_hash: str
     protocol: Mapping[str, Any]
     num_measured: int
-    estimators: Mapping[str, str]
     metrics: Mapping[str, float]
+    sampling_spread: Mapping[str, float] = field(default_factory=dict)
+    estimator_error: Mapping[str, float] = field(default_factory=dict)
+    flags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,15 @@ class Configuration:
 class Results:
     """All that a report is made of.
 
-    floors: measurements of real images, by protocol hash. duplicates: runs that do not count, each with the id of the
+    floors: measurements of real images, by protocol hash. corrupted: those of real images that were made worse, in
+    what way by protocol hash. duplicates: runs that do not count, each with the id of the
     run of the same fingerprint that does.
     """
 
     configurations: Sequence[Configuration]
     floors: Mapping[str, Measured]
     duplicates: Sequence[tuple[Run, str]]
+    corrupted: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
 
     @property
     def protocols(self) -> Mapping[str, Mapping[str, Any]]:
@@ -115,11 +121,19 @@ def read_results(store: Store, run_ids: Sequence[str] = ()) -> Results:
     counted, duplicates = _without_duplicates(runs)
     configurations = _grouped(Training(run, _measured(run) if run.status == FINISHED else {}) for run in counted)
     floors: dict[str, Measured] = {}
+    corrupted: dict[str, dict[str, Measured]] = {}
     for run in _by_age(store.find({"stage": Stage.REAL})):
-        floors = {**_measured(run), **floors}  # the oldest one counts
+        corruption = run.tags.get("images", "real")
+        for key, each in _measured(run).items():  # the oldest one counts
+            if corruption == "real":
+                floors.setdefault(key, each)
+            else:
+                corrupted.setdefault(key, {}).setdefault(clean(corruption), each)
     if run_ids:
-        floors = {key: m for key, m in floors.items() if any(each.is_measured(key) for each in configurations)}
-    return Results(configurations, floors, duplicates)
+        wanted = {key for key in {*floors, *corrupted} if any(each.is_measured(key) for each in configurations)}
+        floors = {key: floors[key] for key in wanted if key in floors}
+        corrupted = {key: corrupted[key] for key in wanted if key in corrupted}
+    return Results(configurations, floors, duplicates, corrupted)
 
 
 def clean(text: str) -> str:
@@ -174,21 +188,34 @@ def _grouped(trainings: Iterable[Training]) -> list[Configuration]:
 
 def _measured(run: Run) -> dict[str, Measured]:
     """Read a run's measurements by protocol hash."""
-    measured = {}
-    for tag in sorted(tag for tag in run.tags if tag.startswith(EVALUATION)):
-        try:
+    results: dict[str, list[Mapping[str, Any]]] = {}
+    try:
+        for tag in sorted(tag for tag in run.tags if tag.startswith(EVALUATION)):
             content = json.loads(run.tags[tag])
-            each = Measured(
-                protocol_hash=str(content["protocol_hash"]),
-                protocol=dict(content["protocol"]),
-                num_measured=int(content["num_measured"]),
-                estimators=dict(content.get("estimators", {})),
-                metrics={str(name): float(value) for name, value in content["metrics"].items()},
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"run {run.run_id} ({clean(run.name)}): its tag {clean(tag)} is not a result of `pipeline evaluate`. "
-                "Delete the tag in `mlflow ui` and evaluate the run again."
-            ) from error
-        measured[each.protocol_hash] = each
-    return measured
+            results.setdefault(str(content["protocol_hash"]), []).append(content)
+        return {key: _merged(contents) for key, contents in results.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"run {run.run_id} ({clean(run.name)}): its tag {clean(tag)} is not a result of `pipeline evaluate`. "
+            "Delete the tag in `mlflow ui` and evaluate the run again."
+        ) from error
+
+
+def _merged(contents: Sequence[Mapping[str, Any]]) -> Measured:
+    """Put the results of a run's checkpoints under one protocol together."""
+    values: dict[str, dict[str, float]] = {"metrics": {}, "sampling_spread": {}, "estimator_error": {}}
+    flags: set[str] = set()
+    for content in contents:
+        result = content["result"]
+        is_best = result["checkpoint"] == "best"
+        flags |= {f"{flag}{AT_BEST}" if is_best else str(flag) for flag in result["flags"]}
+        for field_name, found in values.items():
+            prefix = BEST_PREFIX if is_best else ""
+            found |= {f"{prefix}{name}": float(value) for name, value in result[field_name].items()}
+    return Measured(
+        protocol_hash=str(contents[0]["protocol_hash"]),
+        protocol=dict(contents[0]["protocol"]),
+        num_measured=int(contents[0]["result"]["num_measured"]),
+        flags=sorted(flags - {f"{flag}{AT_BEST}" for flag in flags}),  # said of the last one, it need not be said twice
+        **values,
+    )

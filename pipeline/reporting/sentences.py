@@ -19,7 +19,7 @@ def sentences(table: Table, name: Markup, code: Markup) -> list[str]:
 
 def _verdict(verdict: Verdict, name: Markup, code: Markup) -> str:
     """Say who is best, who ties and of whom nothing can be said."""
-    start = f"{code(verdict.metric.name)}: {name(verdict.lowest)}"
+    start = f"{code(verdict.metric.label)}: {name(verdict.lowest)}"
     if verdict.num_others == 0:
         return f"{start} is the only row with a value: there is nothing to compare it with."
     if verdict.is_best:
@@ -56,7 +56,7 @@ def _floor(table: Table, name: Markup, code: Markup) -> list[str]:
         return []
     return [
         f"{name('Real images')}: measured with {table.floor.num_measured:,} images instead of {num_samples}, all that "
-        "the held-out half has. Frechet distances grow as images get fewer: with as many, the floor would be lower."
+        "the other half has. Frechet distances grow as images get fewer: with as many, the floor would be lower."
     ]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from pipeline.metrics.names import KINDS, kind_of
 from pipeline.reporting.labels import Labels
 from pipeline.reporting.numbers import Estimate, estimate
-from pipeline.reporting.results import Configuration, Measured, Results, Training, clean
+from pipeline.reporting.results import AT_BEST, BEST_PREFIX, Configuration, Measured, Results, Training, clean
 
 COSTS = {  # field of a row -> metric of the train stage
     "generator_updates": "cost/generator_updates",
@@ -23,29 +24,47 @@ COSTS = {  # field of a row -> metric of the train stage
 
 @dataclass(frozen=True)
 class Metric:
-    """A column. scale: what the table multiplies by; ranked: lower is better, so rows can be compared."""
+    """A column. scale: what the table multiplies by. in_main: whether it stands in the main table.
+
+    ranked: lower is better and rows are compared by it.
+    """
 
     name: str
     scale: float
-    ranked: bool
+    better: str
+    in_main: bool
+
+    @property
+    def ranked(self) -> bool:
+        """Whether rows are compared by it."""
+        return self.in_main and self.better == "lower"
+
+    @property
+    def label(self) -> str:
+        """The name, with the checkpoint where it is not the last."""
+        name = self.name.removeprefix(BEST_PREFIX)
+        return f"{name}{AT_BEST}" if name != self.name else name
 
     @property
     def title(self) -> str:
         """The header."""
         scale = f" x {self.scale:g}" if self.scale != 1 else ""
-        return f"{self.name}{scale}{' ↓' if self.ranked else ''}"
+        return f"{self.label}{scale}{ {'lower': ' ↓', 'higher': ' ↑'}.get(self.better, '') }"
 
 
 @dataclass(frozen=True)
 class Row:
     """A configuration under one protocol. estimates: by metric, empty where no seed was measured, not scaled.
 
+    sampling, errors: means of the runs' spreads over sampling seeds and of their estimators' errors, by metric.
     num_seeds: how many were measured, num_runs: of how many. costs: means over the finished runs, else over all.
     """
 
     label: str
     configuration: Configuration
     estimates: Mapping[str, Estimate]
+    sampling: Mapping[str, float]
+    errors: Mapping[str, float]
     num_seeds: int
     num_runs: int
     status: str
@@ -76,16 +95,16 @@ class Verdict:
 class Table:
     """Rows of one protocol, best first. Without a protocol: what was not measured under any.
 
-    subset_spreads: metrics that are spreads over subsets, not over seeds, and no columns. floor: real images.
+    metrics: all of them, main ones first. floor: real images. corrupted: real images made worse, by the way.
     """
 
     protocol_hash: str | None
     protocol: Mapping[str, Any]
     metrics: Sequence[Metric]
-    subset_spreads: Sequence[str]
     rows: Sequence[Row]
     floor: Measured | None
     verdicts: Sequence[Verdict]
+    corrupted: Mapping[str, Measured]
 
     @property
     def name(self) -> str:
@@ -104,9 +123,13 @@ class Table:
 
 
 def metric_of(name: str) -> Metric:
-    """Return the column of a metric: Frechet distances as they are, kernel distances times 1000, as is customary."""
-    kind = name.split("_")[0]
-    return Metric(name, 1000.0 if kind in ("kid", "kd") else 1.0, ranked=kind in ("fid", "fd", "kid", "kd"))
+    """Return the column of a metric; how to read it stands in KINDS."""
+    plain = name.removeprefix(BEST_PREFIX)
+    kind = KINDS.get(kind_of(plain) or "")
+    if kind is None:
+        return Metric(name, 1.0, "", in_main=False)
+    checkpoint = "last" if plain == name else "best"
+    return Metric(name, kind.scale, kind.better, in_main=checkpoint in kind.column_of)
 
 
 def build_tables(results: Results, labels: Labels) -> tuple[Table, ...]:
@@ -123,10 +146,10 @@ def build_tables(results: Results, labels: Labels) -> tuple[Table, ...]:
             if each.is_measured(protocol_hash) or each.dataset_digest == protocol.get("dataset_digest")
         ]
         placed |= {id(each) for each in members}
-        tables.append(_table(protocol_hash, protocol, members, results.floors.get(protocol_hash), labels))
+        tables.append(_table(protocol_hash, protocol, members, results, labels))
     tables.sort(key=lambda table: (table.title, table.name))
     if rest := [each for each in results.configurations if id(each) not in placed]:
-        tables.append(_table(None, {}, rest, None, labels))
+        tables.append(_table(None, {}, rest, results, labels))
     return tuple(tables)
 
 
@@ -134,17 +157,18 @@ def _table(
     protocol_hash: str | None,
     protocol: Mapping[str, Any],
     configurations: Sequence[Configuration],
-    floor: Measured | None,
+    results: Results,
     labels: Labels,
 ) -> Table:
+    floor = results.floors.get(protocol_hash or "")
+    corrupted = results.corrupted.get(protocol_hash or "", {})
     rows = [_row(each, protocol_hash or "", labels.of(each)) for each in configurations]
     names = {name for row in rows for name in row.estimates} | set(floor.metrics if floor else ())
-    subset_spreads = sorted(name for name in names if name.endswith("_std") and name.removesuffix("_std") in names)
-    metrics = sorted((metric_of(name) for name in names.difference(subset_spreads)), key=_column_order)
+    metrics = sorted(map(metric_of, names), key=_column_order)
     first = metrics[0].name if metrics and metrics[0].ranked else ""
     rows.sort(key=lambda row: (_finite_mean(row, first), row.label))
     verdicts = [verdict for metric in metrics if metric.ranked and (verdict := _compare(metric, rows))]
-    return Table(protocol_hash, protocol, metrics, subset_spreads, rows, floor, verdicts)
+    return Table(protocol_hash, protocol, metrics, rows, floor, verdicts, corrupted)
 
 
 def _row(configuration: Configuration, protocol_hash: str, label: str) -> Row:
@@ -158,6 +182,8 @@ def _row(configuration: Configuration, protocol_hash: str, label: str) -> Row:
         label=label,
         configuration=configuration,
         estimates={name: estimate([m.metrics[name] for m in measured if name in m.metrics]) for name in names},
+        sampling=_means([m.sampling_spread for m in measured]),
+        errors=_means([m.estimator_error for m in measured]),
         num_seeds=len(measured),
         num_runs=len(trainings),
         status=next(iter(states))
@@ -168,15 +194,25 @@ def _row(configuration: Configuration, protocol_hash: str, label: str) -> Row:
     )
 
 
+def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each entry, over those that have it."""
+    return {name: fmean(each[name] for each in values if name in each) for name in {n for each in values for n in each}}
+
+
 def _state(training: Training, protocol_hash: str) -> str:
-    if not training.is_finished or protocol_hash in training.measured:
-        return training.state
-    return "not evaluated" if training.state == "finished" else f"{training.state}, not evaluated"
+    """Say how a training ended, and what is to be known about its measurement."""
+    if training.is_finished and protocol_hash not in training.measured:
+        return "not evaluated" if training.state == "finished" else f"{training.state}, not evaluated"
+    flags = training.measured[protocol_hash].flags if training.is_finished else ()
+    return " and ".join([*(() if flags and training.state == "finished" else (training.state,)), *map(clean, flags)])
 
 
-def _column_order(metric: Metric) -> tuple[bool, float, str]:
-    """Sort Frechet distances first, then kernel distances, then the rest."""
-    return not metric.ranked, metric.scale, metric.name
+def _column_order(metric: Metric) -> tuple[bool, int, bool, str]:
+    """Sort the main ones first, in the order of KINDS, the last generator's before the best one's."""
+    plain = metric.name.removeprefix(BEST_PREFIX)
+    kinds = list(KINDS)
+    kind = kind_of(plain)
+    return not metric.in_main, kinds.index(kind) if kind else len(kinds), plain != metric.name, metric.name
 
 
 def _finite_mean(row: Row, name: str) -> float:

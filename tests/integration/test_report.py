@@ -70,11 +70,14 @@ class Library:
         if status == "RUNNING":
             self.store.client.update_run(self.ids[name], status="RUNNING")
 
-    def real(self, num_measured: int, metrics: Mapping[str, float]) -> None:
-        tags = {"stage": Stage.REAL, "variant": "real", "dataset": "faces", "dataset_digest": FACES}
-        with self.store.open_run(name="real-faces", tags=tags) as run:
-            run.set_tags(result("lite", LITE, metrics, num_measured, subsets="100 of 600"))
-            self.ids["real-faces"] = run.run_id
+    def real(self, num_measured: int, metrics: Mapping[str, float], images: str = "real") -> None:
+        tags = {
+            "stage": Stage.REAL, "variant": "real", "images": images, "dataset": "faces", "dataset_digest": FACES,
+        }  # fmt: skip
+        name = "real-faces" if images == "real" else f"real-faces-{images}"
+        with self.store.open_run(name=name, tags=tags) as run:
+            run.set_tags(result("lite", LITE, metrics, num_measured))
+            self.ids[name] = run.run_id
 
     def neutral(self, text: str) -> str:
         """Replace what differs from store to store: run ids and the version."""
@@ -84,28 +87,35 @@ class Library:
 
 
 def result(
-    extractor: str,
-    protocol: Mapping[str, Any],
-    metrics: Mapping[str, float] | None,
-    num_measured: int | None = None,
-    subsets: str = "100 of 1000",
+    extractor: str, protocol: Mapping[str, Any], metrics: Mapping[str, float] | None, num_measured: int | None = None
 ) -> dict[str, str]:
     """Return the tag that the evaluate stage writes."""
     if metrics is None:
         return {}
     protocol_hash = {"lite": "aaaa1111", "inception": "bbbb2222"}[extractor]
-    content = {
-        "protocol_hash": protocol_hash,
-        "protocol": protocol,
-        "num_measured": num_measured or protocol["num_samples"],
-        "estimators": {"kd_lite_subsets": subsets} if extractor == "lite" else {},
-        "metrics": dict(metrics),
+    checkpoints = {"last": 0.0, "best": -1.0} if num_measured is None else {"real": 0.0}
+    return {
+        f"evaluation.{extractor}.{protocol_hash}.{checkpoint}": json.dumps(
+            {
+                "protocol_hash": protocol_hash,
+                "protocol": protocol,
+                "result": {
+                    "checkpoint": checkpoint,
+                    "step": 100,
+                    "num_measured": num_measured or protocol["num_samples"],
+                    "metrics": {name: value + (shift if name[0] == "f" else 0) for name, value in metrics.items()},
+                    "sampling_spread": dict.fromkeys(metrics, 0.125),
+                    "estimator_error": dict.fromkeys(metrics, 0.25),
+                    "flags": ["collapsed"] if metrics.get("fd_lite", 0) > 200 else [],
+                },
+            }
+        )
+        for checkpoint, shift in checkpoints.items()
     }
-    return {f"evaluation.{extractor}.{protocol_hash}": json.dumps(content)}
 
 
 def lite(frechet: float, kernel: float) -> dict[str, float]:
-    return {"fd_lite": frechet, "kd_lite": kernel, "kd_lite_std": 0.5}
+    return {"fd_lite": frechet, "kd_lite": kernel, "recall_lite": 0.5, "density_lite": 0.25}
 
 
 def inception(frechet: float, kernel: float) -> dict[str, float]:
@@ -133,6 +143,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
         made.train("hostile-s0", status="FAILED", variant=HOSTILE, device="<b>|")
         made.train("dcgan-other-s0", variant="dcgan", dataset="other", dataset_digest=OTHER)
         made.real(600, lite(0.05, 0.00002))
+        made.real(600, lite(8.0, 0.009), images="jpeg75")
         yield made
 
 
@@ -155,7 +166,7 @@ def test_markdown_is_the_golden_file(library: Library, made: Report) -> None:
 
 
 def test_means_and_spreads_are_the_closed_form(made: Report) -> None:
-    best, *others, floor = rows(made, "aaaa1111")
+    best, *others, floor, jpeg = rows(made, "aaaa1111")
     assert best["row"] == "dcgan (dataset=faces)"
     assert float(best["fd_lite_mean"]) == pytest.approx(11.0, rel=1e-12)
     assert float(best["fd_lite_spread"]) == pytest.approx(math.sqrt(2.0), rel=1e-12)  # of 10 and 12, ddof 1
@@ -164,7 +175,12 @@ def test_means_and_spreads_are_the_closed_form(made: Report) -> None:
     assert (others[0]["fd_lite_mean"], others[0]["fd_lite_spread"]) == ("21.0", "")
     assert float(others[1]["fd_lite_spread"]) == pytest.approx(2 * math.sqrt(2.0), rel=1e-12)
     assert (floor["row"], float(floor["fd_lite_mean"])) == ("real images", 0.05)
-    assert "kd_lite_std_mean" not in best
+    assert float(best["best_fd_lite_mean"]) == pytest.approx(10.0, rel=1e-12)
+    assert (jpeg["row"], jpeg["status"], float(jpeg["fd_lite_mean"])) == (
+        "real images as JPEG of quality 75",
+        "sanity",
+        8.0,
+    )
 
 
 def test_tables_hold_their_own_protocol_and_dataset_only(made: Report) -> None:
@@ -180,7 +196,7 @@ def test_a_run_without_numbers_keeps_its_place(made: Report) -> None:
     by_row = {row["row"]: row for row in rows(made, "aaaa1111")}
     sgd = by_row["wgan_sgd"]
     assert (sgd["num_seeds"], sgd["num_runs"]) == ("1", "4")
-    assert sgd["status"] == "1 diverged, 1 finished, 1 killed, 1 running"
+    assert sgd["status"] == "1 collapsed, 1 diverged, 1 killed, 1 running"
     (hostile,) = (row for label, row in by_row.items() if label.startswith("a|b"))
     assert (hostile["status"], hostile["fd_lite_mean"], hostile["num_seeds"]) == ("failed", "", "0")
 
@@ -219,7 +235,11 @@ def test_text_for_the_terminal(made: Report) -> None:
 
 def test_selected_runs_only(library: Library, tmp_path: Path) -> None:
     chosen = report(store=library.store, directory=tmp_path, run_ids=[library.ids["wgan-clip-s0"]])
-    assert [row["row"] for row in rows(chosen, "aaaa1111")] == ["wgan", "real images"]
+    assert [row["row"] for row in rows(chosen, "aaaa1111")] == [
+        "wgan",
+        "real images",
+        "real images as JPEG of quality 75",
+    ]
     assert [table.protocol_hash for table in chosen.tables] == ["aaaa1111"]
     text = chosen.markdown.read_text(encoding="utf-8")
     assert r"Every run was trained with weight_clip=0.1." in text

@@ -15,7 +15,7 @@ def run(run_id: str = "r", status: str = "FINISHED", start_time: int = 0, **tags
 
 
 def measured(metrics: Mapping[str, float], num_measured: int = 100, protocol_hash: str = "p") -> Measured:
-    return Measured(protocol_hash, PROTOCOL, num_measured, {}, dict(metrics))
+    return Measured(protocol_hash, PROTOCOL, num_measured, dict(metrics))
 
 
 def configuration(variant: str, *values: float, metric: str = "fid", config_hash: str = "h") -> Configuration:

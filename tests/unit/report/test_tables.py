@@ -2,11 +2,12 @@ import math
 
 import pytest
 
-from pipeline.reporting.frames import written
-from pipeline.reporting.results import Configuration, Training
+from pipeline.reporting.frames import further, uncertainty, written
+from pipeline.reporting.labels import label
+from pipeline.reporting.results import Configuration, Measured, Results, Training
 from pipeline.reporting.sentences import sentences
-from pipeline.reporting.tables import Table, metric_of
-from tests.unit.report.made import configuration, measured, run, tables
+from pipeline.reporting.tables import Table, build_tables, metric_of
+from tests.unit.report.made import PROTOCOL, configuration, measured, run, tables
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,9 @@ from tests.unit.report.made import configuration, measured, run, tables
         ("kid", "kid x 1000 ↓"),
         ("fd_inception768", "fd_inception768 ↓"),
         ("kd_efficientnet_lite0", "kd_efficientnet_lite0 x 1000 ↓"),
-        ("precision", "precision"),
+        ("best_fd_inception768", "fd_inception768 at best ↓"),
+        ("precision_inception768", "precision_inception768 ↑"),
+        ("memorised_inception768", "memorised_inception768"),
         ("fidelity", "fidelity"),
     ],
 )
@@ -24,12 +27,62 @@ def test_column_titles(name: str, title: str) -> None:
     assert metric_of(name).title == title
 
 
-def test_columns_are_what_was_measured_frechet_first() -> None:
-    values = {"recall": 0.5, "kid": 0.1, "kid_std": 0.2, "fid_infinity": 9.0, "fid": 10.0, "odd_std": 1.0}
+def test_columns_are_what_was_measured_main_ones_first() -> None:
+    values = {"recall_x": 0.5, "kid": 0.1, "odd": 0.2, "fid_infinity": 9.0, "fid": 10.0, "best_fid": 8.0, "best_kid": 1}
     one = Configuration("a", "h", [Training(run(seed="0"), {"p": measured(values)})])
     (table,) = tables(one)
-    assert [metric.name for metric in table.metrics] == ["fid", "fid_infinity", "kid", "odd_std", "recall"]
-    assert [verdict.metric.name for verdict in table.verdicts] == ["fid", "fid_infinity", "kid"]
+    assert [metric.name for metric in table.metrics if metric.in_main] == ["fid", "best_fid", "kid", "recall_x"]
+    assert [metric.name for metric in table.metrics if not metric.in_main] == ["best_kid", "fid_infinity", "odd"]
+    assert [verdict.metric.name for verdict in table.verdicts] == ["fid", "best_fid", "kid"]
+    (line,) = further(table, escape=str).to_dict("records")  # type: ignore[union-attr]
+    assert line == {
+        "variant": "a",
+        "seeds": "1",
+        "kid at best x 1000 ↓": "1000.0",
+        "fid_infinity ↓": "9.00",
+        "odd": "0.200",
+    }
+
+
+def test_three_kinds_of_uncertainty_stand_apart() -> None:
+    runs = [
+        Training(
+            run(str(seed), seed=str(seed)),
+            {"p": Measured("p", PROTOCOL, 100, {"fid": value}, {"fid": spread}, {"fid": 0.5})},
+        )
+        for seed, (value, spread) in enumerate([(10.0, 1.0), (14.0, 3.0)])
+    ]
+    (table,) = tables(Configuration("a", "h", runs))
+    (line,) = uncertainty(table, escape=str).to_dict("records")
+    assert line == {
+        "variant": "a", "metric": "fid ↓", "mean": "12", "over training seeds": "2.83", "over sampling seeds": "2",
+        "of the estimator": "0.5",
+    }  # fmt: skip
+
+
+def test_corrupted_real_images_are_rows_after_the_floor() -> None:
+    results = Results(
+        [configuration("a", 10.0)],
+        {"p": measured({"fid": 0.5})},
+        (),
+        {"p": {"noisy": measured({"fid": 40.0}), "flipped": measured({"fid": 0.6})}},
+    )
+    (table,) = build_tables(results, label(results.configurations))
+    frame = written(table, escape=str, strong=str, costs=True)
+    assert frame["variant"].tolist() == [
+        "a", "real images", "real images flipped horizontally", "real images with noise (Gaussian of 10/255)",
+    ]  # fmt: skip
+    assert frame["status"].tolist() == ["finished", "floor", "sanity", "sanity"]
+    assert frame["fid ↓"].tolist() == ["10.0", "0.5", "0.6", "40.0"]
+
+
+def test_flags_of_a_measurement_stand_in_the_status() -> None:
+    flagged = Measured("p", PROTOCOL, 100, {"fid": 300.0}, flags=["collapsed"])
+    sick = Training(run("x", seed="0", health="stalled"), {"p": flagged})
+    (table,) = tables(
+        Configuration("a", "h", [Training(run(seed="0"), {"p": flagged})]), Configuration("b", "i", [sick])
+    )
+    assert [row.status for row in table.rows] == ["collapsed", "stalled and collapsed"]
 
 
 def test_best_is_bold_where_no_interval_overlaps() -> None:
