@@ -23,6 +23,7 @@ class Stream(IntEnum):
     SAMPLES = 5
     SPLIT = 6
     PENALTY = 7
+    CORRUPTION = 8
 
 
 def generator(seed: int, stream: Stream, index: int = 0) -> np.random.Generator:

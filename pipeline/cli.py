@@ -13,7 +13,7 @@ import click
 from gan.errors import Interrupted, UserError
 from pipeline import __version__
 from pipeline.config import load_experiment
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
+from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTOR_PRECISIONS, EXTRACTORS
 from pipeline.options import (
     COUNT,
     FILE,
@@ -54,9 +54,7 @@ def cli() -> None:
     "--held-out", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
     help="So many of the images are for no training: what memorisation is measured with.",
 )  # fmt: skip
-def prepare(
-    sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int, held_out: int
-) -> None:
+def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int, held_out: int) -> None:
     """Turn images into one dataset: data/NAME with images.npy, manifest.json and a contact sheet."""
     from pipeline.prepare import prepare as stage
 
@@ -150,35 +148,64 @@ def sample(run_id: str, num: int, seed: int, directory: Path | None, single: boo
 @click.option("--run", "run_id", metavar="ID", help="A training run.")
 @click.option("--variant", metavar="NAME", help="Instead of a run: all finished runs of a variant.")
 @click.option("--real", metavar="DATASET", help="Instead of a run: held-out real images, the floor of the table.")
+@click.option(
+    "--sanity", is_flag=True, help="With --real: also the same images flipped, as JPEG, blurred and with noise."
+)
 @click.option("--num-samples", type=click.IntRange(min=2), default=10_000, show_default=True, metavar="N")
 @click.option("--extractor", type=click.Choice(sorted(EXTRACTORS)), default=DEFAULT_EXTRACTOR, show_default=True)
 @click.option("--seed", type=SEED, default=1000, show_default=True, help="Seed of the samples.")
+@click.option(
+    "--num-seeds", type=click.IntRange(1, 100), default=1, show_default=True, metavar="N",
+    help="So many sets of samples, each with a seed of its own: the spread over sampling.",
+)  # fmt: skip
+@click.option(
+    "--extractor-precision", "precision", type=click.Choice(EXTRACTOR_PRECISIONS), default="fp32", show_default=True,
+    help="Number format of the extractor; fp16 needs a CUDA device and is a protocol of its own.",
+)  # fmt: skip
 @measuring_options
 def evaluate(
-    run_id: str | None, variant: str | None, real: str | None, num_samples: int, extractor: str, seed: int,
-    weights: Path | None, device: str,
+    run_id: str | None, variant: str | None, real: str | None, sanity: bool, num_samples: int, extractor: str,
+    seed: int, num_seeds: int, precision: str, weights: Path | None, device: str,
 ) -> None:  # fmt: skip
-    """Measure generators against real images, into their own runs."""
+    """Measure generators, last and best, against real images, into their own runs."""
     from pipeline import evaluate as stage
+    from pipeline.measuring import Options
+    from pipeline.metrics.corruptions import CORRUPTIONS
     from pipeline.tracking import connect
 
     if sum(option is not None for option in (run_id, variant, real)) != 1:
         raise UserError("Give one of --run ID, --variant NAME and --real DATASET; `mlflow ui` lists the runs.")
-    store = connect()
-    options = stage.Options(num_samples, extractor, weights, seed, device)
+    if sanity and real is None:
+        raise UserError("--sanity goes with --real DATASET: it measures real images that were made worse.")
+    store, workspace = connect(), Workspace()
+    options = Options(num_samples, extractor, weights, seed, num_seeds, device, precision)
     if real is not None:
-        _print_evaluation(stage.evaluate_real(real, options, store=store, workspace=Workspace()))
+        for corruption in (None, *(CORRUPTIONS if sanity else ())):
+            done = stage.evaluate_real(real, options, store=store, workspace=workspace, corruption=corruption)
+            _print_evaluation(done)
         return
     run_ids = [run_id] if run_id is not None else stage.finished_runs(str(variant), store)
     store.point_to(run_ids, f"Evaluation of {', '.join(run_ids)}.")
     for each in run_ids:
-        _print_evaluation(stage.evaluate(each, options, store=store, workspace=Workspace()))
+        for evaluation in stage.evaluate(each, options, store=store, workspace=workspace):
+            _print_evaluation(evaluation)
 
 
 def _print_evaluation(evaluation: "Evaluation") -> None:
-    values = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.metrics.items())
+    """Print every number with the spread over sampling seeds and the estimator's error, where there are any."""
+    result = evaluation.result
+    checkpoint = f" {result.checkpoint} (step {result.step:,})" if result.step is not None else ""
     again = " (measured before)" if evaluation.again else ""
-    click.echo(f"{evaluation.name}  {values}  protocol {evaluation.protocol_hash}{again}")
+    click.echo(
+        f"{evaluation.name}{checkpoint}  {result.num_measured:,} images, protocol {evaluation.protocol_hash}{again}"
+    )
+    for name, value in result.metrics.items():
+        spread, error = result.sampling_spread.get(name), result.estimator_error.get(name)
+        more = f"  sampling ± {spread:.2g}" if spread is not None else ""
+        more += f"  estimator ± {error:.2g}" if error is not None else ""
+        click.echo(f"  {name:32} {value:10.5g}{more}")
+    if result.flags:
+        click.echo(f"  flags: {', '.join(result.flags)}")
 
 
 @cli.command(cls=StageCommand)

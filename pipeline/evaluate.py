@@ -1,116 +1,109 @@
-"""The evaluate stage: from a trained generator, or from real images, to distances with their protocol.
+"""The evaluate stage: from trained generators, or from real images, to numbers with their protocol and uncertainty.
 
-No files lie between the generator and the features. The reference is one half of the dataset, the same for all; the
-other half is what real images are measured with (the floor).
+No files lie between the generator and the features. The reference is one half of the training images, the same for
+all; the other half is what real images are measured with (the floor), and what best checkpoints were chosen by.
 """
 
-import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gan.devices import select_device
 from gan.errors import UserError
-from pipeline import __version__
+from gan.sampling import TrainedGenerator
 from pipeline.data.dataset import Dataset, load_dataset
-from pipeline.data.halves import SPLIT_SEED, split
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Extractor, extract_features, load_extractor
-from pipeline.metrics.measures import Measurement, measure
-from pipeline.metrics.reference import image_batches, reference_features
+from pipeline.data.halves import split
+from pipeline.images import grid
+from pipeline.measuring import BEST, LAST, REAL, Measuring, Options, Result, summarise
+from pipeline.metrics.corruptions import CORRUPTIONS
+from pipeline.metrics.distances import Estimate
+from pipeline.metrics.measures import FLAGS, Sets, flags, measure
+from pipeline.metrics.memorisation import closest_pairs
+from pipeline.metrics.reference import image_batches
+from pipeline.publish import BEST_GENERATOR, BEST_STEP
 from pipeline.sample import load_trained
 from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
 
-SAMPLING_SEED = 1000  # not a training seed: the images of fixed latents are not measured
-SOFTWARE = ("torch", "torchvision", "timm", "torch-fidelity", "numpy")
+NUM_PAIRS = 16
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to measure. num_samples: generated images, and reference images where the dataset has so many.
-
-    weights: of the extractor, where it needs a file. seed: of the samples.
-    """
-
-    num_samples: int = 10_000
-    extractor: str = DEFAULT_EXTRACTOR
-    weights: Path | None = None
-    seed: int = SAMPLING_SEED
-    device: str = "auto"
-    show_progress: bool = True
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """The metrics of one run under one protocol. again: they had been measured before."""
+    """What was measured of a run. again: it had been measured before."""
 
     run_id: str
     name: str
-    protocol: Mapping[str, Any]
-    metrics: Mapping[str, float]
+    protocol_hash: str
+    result: Result
     again: bool
 
-    @property
-    def protocol_hash(self) -> str:
-        """Short name of the protocol: results with another hash are not comparable."""
-        return protocol_hash(self.protocol)
 
+def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspace) -> tuple[Evaluation, ...]:
+    """Measure a training run's last and best generator against its dataset's reference half, into that run.
 
-def protocol_hash(protocol: Mapping[str, Any]) -> str:
-    """Return eight hexadecimal digits that stand for a protocol."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspace) -> Evaluation:
-    """Measure a training run's last generator against its dataset's reference half, into that run.
-
-    Raises UserError for a run without generator, a dataset that is missing or another one, and missing weights.
+    A run that was not measured during its training has no best generator. Raises UserError for a run without
+    generator, a dataset that is missing or another one, a generator that is damaged or gives no finite images, and
+    missing weights.
     """
     device = select_device(options.device)
     run = store.get(run_id)
     trained = load_trained(run, store, device)
-    dataset = _dataset_of(run, workspace)
-    network = load_extractor(options.extractor, weights=options.weights, device=device)
-    measuring = _Measuring(dataset, network, options, workspace)
+    measuring = Measuring(_dataset_of(run, workspace), options, workspace.cache, device)
+    last = _earlier(run, measuring, LAST)
+    if last is None:
+        last = _store(store, run, measuring, _measure_generator(run, trained, LAST, measuring, store))
+    if BEST_STEP not in run.tags:
+        log.warning("run %s (%s) has no best generator: it was trained with --evaluate-every 0.", run_id, run.name)
+        return (last,)
+    if earlier := _earlier(run, measuring, BEST):
+        return last, earlier
+    if int(run.tags[BEST_STEP]) == trained.step:
+        return last, _store(store, run, measuring, replace(last.result, checkpoint=BEST))
+    best = load_trained(run, store, device, artifact=BEST_GENERATOR)
+    return last, _store(store, run, measuring, _measure_generator(run, best, BEST, measuring, store))
 
-    if done := _earlier(run, network, measuring.protocol):
-        return done
-    samples = trained.sample(seed=options.seed, num=options.num_samples, device=device)
-    measurement = measuring.measure(samples, run.name)
-    return _store(store, run_id, run.name, network, measuring.protocol, measurement, options.num_samples)
 
+def evaluate_real(
+    data: str, options: Options, *, store: Store, workspace: Workspace, corruption: str | None = None
+) -> Evaluation:
+    """Measure real images of the other half against the reference half: the floor of the table, in a run of its own.
 
-def evaluate_real(data: str, options: Options, *, store: Store, workspace: Workspace) -> Evaluation:
-    """Measure held-out real images against the reference half: the floor of the table, in a run of its own."""
+    corruption: a key of CORRUPTIONS: the same images made worse, another row.
+    """
     dataset = load_dataset(data, workspace.data)
-    network = load_extractor(options.extractor, weights=options.weights, device=select_device(options.device))
-    measuring = _Measuring(dataset, network, options, workspace)
-    held_out = split(len(dataset.images)).other[: options.num_samples]
-    if len(held_out) < options.num_samples:
+    measuring = Measuring(dataset, options, workspace.cache, select_device(options.device))
+    other = split(len(dataset.images)).other[: options.num_samples]
+    if len(other) < options.num_samples and corruption is None:
         log.warning(
             "Half of dataset '%s' has %d images: the floor is measured with so many instead of %d.",
-            data, len(held_out), options.num_samples,
+            data, len(other), options.num_samples,
         )  # fmt: skip
 
-    name = f"real-{dataset.name}"
-    tags = {"stage": Stage.REAL, "variant": "real", "dataset": dataset.name, "dataset_digest": dataset.digest}
-    earlier = store.find({"stage": Stage.REAL, "dataset_digest": dataset.digest})
+    shown = corruption or REAL
+    name = f"real-{dataset.name}" + (f"-{corruption}" if corruption else "")
+    tags = {
+        "stage": Stage.REAL, "variant": "real", "images": shown, "dataset": dataset.name,
+        "dataset_digest": dataset.digest,
+    }  # fmt: skip
+    earlier = store.find({"stage": Stage.REAL, "dataset_digest": dataset.digest, "images": shown})
     for run in earlier:
-        if done := _earlier(run, network, measuring.protocol):
+        if done := _earlier(run, measuring, REAL):
             return done
-    measurement = measuring.measure(image_batches(dataset.images, np.sort(held_out)), name, num_images=len(held_out))
+    result = _measure_real(dataset, np.sort(other), measuring, corruption, name)
     resume = earlier[0].run_id if earlier and store.project_run is None else None
-    with store.open_run(name=name, tags=tags, resume=resume, description="Held-out real images: the floor.") as writer:
-        return _store(store, writer.run_id, name, network, measuring.protocol, measurement, len(held_out))
+    what = f"Real images {CORRUPTIONS[corruption].title}." if corruption else "Other real images: the floor."
+    with store.open_run(name=name, tags=tags, resume=resume, description=what) as writer:
+        return _store(store, store.get(writer.run_id), measuring, result)
 
 
 def finished_runs(variant: str, store: Store) -> list[str]:
@@ -125,49 +118,52 @@ def finished_runs(variant: str, store: Store) -> list[str]:
     return list(reversed(finished.values()))
 
 
-class _Measuring:
-    """The reference features and the protocol of one dataset, extractor and number of samples."""
-
-    def __init__(self, dataset: Dataset, network: Extractor, options: Options, workspace: Workspace) -> None:
-        if options.num_samples < 2:
-            raise UserError(f"--num-samples must be at least 2, got {options.num_samples}.")
-        self.dataset, self.network, self.options = dataset, network, options
-        self.cache = workspace.cache / "features"
-        self.indices = np.sort(split(len(dataset.images)).reference[: options.num_samples])
-        if len(self.indices) < 2:
-            raise UserError(f"Dataset '{dataset.name}' is too small to measure against. Prepare at least 4 images.")
-        self.protocol: dict[str, Any] = {
-            "dataset": dataset.name,
-            "dataset_digest": dataset.digest,
-            "reference": f"reference half (split seed {SPLIT_SEED})",
-            "num_reference": len(self.indices),
-            "num_samples": options.num_samples,
-            "sampling_seed": options.seed,
-            "checkpoint": "last",
-            "generator_mode": "eval",
-            "quantisation": "clamp to [-1, 1], round((x + 1) * 127.5), uint8, no file in between",
-            **network.protocol,
-            "software": ", ".join([f"gan-benchmark {__version__}", *(f"{name} {version(name)}" for name in SOFTWARE)]),
-        }
-
-    def measure(self, batches: Iterable[Tensor], name: str, num_images: int | None = None) -> Measurement:
-        """Measure uint8 batches [B, 3, H, W]."""
-        real = reference_features(
-            self.network,
-            self.dataset.images,
-            dataset_digest=self.dataset.digest,
-            indices=self.indices,
-            cache=self.cache,
-            progress=self.options.show_progress,
+def _measure_generator(
+    run: Run, trained: TrainedGenerator, checkpoint: str, measuring: Measuring, store: Store
+) -> Result:
+    """Measure samples of every seed; show the last generator's images that are nearest to training images."""
+    options, device = measuring.options, measuring.network.device
+    estimates: list[Mapping[str, Estimate]] = []
+    raised: set[str] = set()
+    for seed in options.seeds:
+        sets = measuring.sets(
+            lambda start, stop, seed=seed: trained.sample(seed=seed, num=stop - start, device=device, start=start),  # type: ignore[misc]
+            options.num_samples,
+            {"run": run.run_id, "step": trained.step, "seed": seed},
+            f"{run.name} {checkpoint}, seed {seed}",
         )
-        fake = extract_features(
-            self.network,
-            batches,
-            num_images=num_images or self.options.num_samples,
-            description=f"{name}: features",
-            progress=self.options.show_progress,
-        )
-        return measure(self.network, real, fake)
+        if checkpoint == LAST and seed == options.seed:
+            picture = f"evaluation/closest-pairs-{measuring.network.name}-{measuring.protocol_hash}"
+            store.writer(run.run_id).log_image(_closest_pairs(trained, sets, measuring), picture)
+        estimates.append(measure(sets))
+        raised |= set(flags(sets))
+    result = summarise(estimates, measuring.network.name, options.num_samples, sorted(raised))
+    return replace(result, checkpoint=checkpoint, step=trained.step)
+
+
+def _measure_real(
+    dataset: Dataset, indices: NDArray[np.integer[Any]], measuring: Measuring, corruption: str | None, name: str
+) -> Result:
+    def images(start: int, stop: int) -> Iterator[Tensor]:
+        done = start
+        for batch in image_batches(dataset.images, indices[start:stop]):
+            yield batch if corruption is None else CORRUPTIONS[corruption].apply(batch, done)
+            done += len(batch)
+
+    identity = {"dataset": dataset.digest, "images": corruption or REAL}
+    sets = measuring.sets(images, len(indices), identity, name)
+    return summarise([measure(sets)], measuring.network.name, len(indices), flags(sets))
+
+
+def _closest_pairs(trained: TrainedGenerator, sets: Sets, measuring: Measuring) -> np.ndarray:
+    """Return a picture: pairs of a generated image and the training image nearest to it, nearest pairs first."""
+    pairs = closest_pairs(sets.fake, sets.real, num=NUM_PAIRS, device=sets.device)
+    fake = trained.sample_indices(
+        [int(index) for index in pairs.fake_indices], seed=measuring.options.seed, device=sets.device
+    )
+    training = measuring.dataset.images[measuring.indices[pairs.training_indices]]
+    real = torch.from_numpy(training).permute(0, 3, 1, 2)
+    return grid(torch.stack([fake, real], dim=1).flatten(0, 1))
 
 
 def _dataset_of(run: Run, workspace: Workspace) -> Dataset:
@@ -182,36 +178,35 @@ def _dataset_of(run: Run, workspace: Workspace) -> Dataset:
     return dataset
 
 
-def _tag(network: Extractor, protocol: Mapping[str, Any]) -> str:
-    return f"{EVALUATION}{network.name}.{protocol_hash(protocol)}"
+def _tag(measuring: Measuring, checkpoint: str) -> str:
+    return f"{EVALUATION}{measuring.network.name}.{measuring.protocol_hash}.{checkpoint}"
 
 
-def _earlier(run: Run, network: Extractor, protocol: Mapping[str, Any]) -> Evaluation | None:
+def _earlier(run: Run, measuring: Measuring, checkpoint: str) -> Evaluation | None:
     """Return what was measured before under this protocol."""
-    text = run.tags.get(_tag(network, protocol))
-    return Evaluation(run.run_id, run.name, protocol, json.loads(text)["metrics"], again=True) if text else None
+    text = run.tags.get(_tag(measuring, checkpoint))
+    if text is None:
+        return None
+    return Evaluation(run.run_id, run.name, measuring.protocol_hash, Result(**json.loads(text)["result"]), again=True)
 
 
-def _store(
-    store: Store,
-    run_id: str,
-    name: str,
-    network: Extractor,
-    protocol: Mapping[str, Any],
-    measurement: Measurement,
-    num_measured: int,
-) -> Evaluation:
-    """Log metrics, rounded for the UI, and metrics with protocol as an artifact and a tag."""
-    result = {
-        "protocol_hash": protocol_hash(protocol),
-        "protocol": dict(protocol),
-        "num_measured": num_measured,
-        "estimators": dict(measurement.protocol),
-        "metrics": dict(measurement.values),
+def _store(store: Store, run: Run, measuring: Measuring, result: Result, *, again: bool = False) -> Evaluation:
+    """Log the numbers, rounded for the UI, and all of it with the protocol as an artifact and a tag."""
+    section = "final" if result.checkpoint in (LAST, REAL) else result.checkpoint
+    content = {
+        "protocol_hash": measuring.protocol_hash,
+        "protocol": measuring.protocol,
+        "result": asdict(result),
     }
-    text = json.dumps(result, indent=2, sort_keys=True)
-    writer = store.writer(run_id)
-    writer.log_values({f"final/{key}": value for key, value in measurement.values.items()})
-    writer.log_text(text, f"evaluation/{network.name}-{result['protocol_hash']}.json")
-    writer.set_tags({_tag(network, protocol): json.dumps(result, sort_keys=True)})  # last: it says that all is there
-    return Evaluation(run_id, name, protocol, measurement.values, again=False)
+    writer = store.writer(run.run_id)
+    writer.log_values(
+        {f"{section}/{name}": value for name, value in result.metrics.items()}
+        | {f"{section}_sampling_spread/{name}": value for name, value in result.sampling_spread.items()}
+        | {f"{section}_estimator_error/{name}": value for name, value in result.estimator_error.items()}
+        | {f"{section}/num_samples": result.num_measured}
+    )
+    file = f"evaluation/{measuring.network.name}-{measuring.protocol_hash}-{result.checkpoint}.json"
+    writer.log_text(json.dumps(content | {"flags": {name: FLAGS[name][1] for name in result.flags}}, indent=2), file)
+    tag = {_tag(measuring, result.checkpoint): json.dumps(content, sort_keys=True)}
+    writer.set_tags(tag)  # last: it says that all is there
+    return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again)

@@ -62,7 +62,8 @@ measuring_options = with_options(
         "--weights",
         type=FILE,
         metavar="FILE",
-        help="Inception weights [default: $GAN_INCEPTION_WEIGHTS, else download].",
+        help="The extractor's weights, instead of its own [default: packaged (efficientnet_lite0), "
+        "$GAN_INCEPTION_WEIGHTS (inception), else the publisher's download].",
     ),
     device_option,
 )

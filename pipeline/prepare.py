@@ -106,9 +106,8 @@ def _build(request: Request, root: Path, num_workers: int, progress: bool) -> No
         fsync(root)
     rejected = len(collection.rejected)
     held_out = f" ({request.held_out:,} of them held out)" if request.held_out else ""
-    _say(
-        f"{directory}: {len(chosen):,} images{held_out}, {rejected:,} files rejected{f' (see {MANIFEST})' if rejected else ''}."
-    )
+    why = f" (see {MANIFEST})" if rejected else ""
+    _say(f"{directory}: {len(chosen):,} images{held_out}, {rejected:,} files rejected{why}.")
 
 
 def _total(request: Request) -> int:

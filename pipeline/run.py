@@ -9,7 +9,8 @@ from pathlib import Path
 from gan.errors import Interrupted, UserError
 from pipeline.config import SuiteConfig, load_suite, overrides_of
 from pipeline.data.dataset import load_dataset
-from pipeline.evaluate import Options, evaluate, evaluate_real
+from pipeline.evaluate import evaluate, evaluate_real
+from pipeline.measuring import Options
 from pipeline.prepare import prepare
 from pipeline.report import Report, report
 from pipeline.sample import SAMPLED, sample
@@ -60,7 +61,13 @@ def run_suite(
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
     dataset = _dataset(config, data, workspace)
     measurements = [
-        Options(num_samples or config.evaluation.num_samples, extractor, weights, device=device)
+        Options(
+            num_samples or config.evaluation.num_samples,
+            extractor,
+            weights,
+            num_seeds=config.evaluation.num_seeds,
+            device=device,
+        )
         for extractor in extractors or config.evaluation.extractors
     ]
     for options in measurements:

@@ -28,8 +28,8 @@ class Samples:
     files: tuple[Path, ...]
 
 
-def load_trained(run: Run, store: Store, device: torch.device) -> TrainedGenerator:
-    """Return the generator of a training run, from the tracking store.
+def load_trained(run: Run, store: Store, device: torch.device, artifact: str = GENERATOR) -> TrainedGenerator:
+    """Return the last generator of a training run, or another one that it keeps, from the tracking store.
 
     Raises UserError for a run of another kind or without a generator.
     """
@@ -38,7 +38,7 @@ def load_trained(run: Run, store: Store, device: torch.device) -> TrainedGenerat
     if run.tags.get("health") == "diverged":
         raise UserError(f"run {run.run_id} ({run.name}) diverged and has no generator. Lower the learning rate.")
     with TemporaryDirectory() as folder:
-        return load_generator(store.download(run, GENERATOR, Path(folder)), device)
+        return load_generator(store.download(run, artifact, Path(folder)), device)
 
 
 def sample(

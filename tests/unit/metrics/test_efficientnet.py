@@ -90,6 +90,23 @@ def test_features_equal_a_forward_pass_written_out_from_the_raw_weights(extracto
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(300, 260), (224, 224), (48, 350)])
+def test_the_resize_is_antialiased_where_it_shrinks(size: tuple[int, int], extractor: Extractor, state: State) -> None:
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resized = F.interpolate(images.float(), size=(224, 224), mode="bilinear", antialias=True)
+    torch.testing.assert_close(extractor(images), plain_features((resized - 127) / 128, state), rtol=1e-4, atol=1e-4)
+
+
+def test_logits_equal_those_of_timm(extractor: Extractor, state: State) -> None:
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = build_network(dict(state), "file")((images.float() - 127) / 128)
+    logits = extractor.logits(extractor(images).numpy())
+    assert logits is not None
+    assert logits.shape == (2, 1000)
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_networks_recognise_a_military_uniform(extractor: Extractor, state: State, portrait: Tensor) -> None:
     logits = extractor(portrait) @ state["_fc.weight"].T + state["_fc.bias"]
     probability, label = logits.softmax(dim=1)[0].max(dim=0)

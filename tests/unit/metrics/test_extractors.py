@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gan.errors import UserError
 from gan.precision import exact_float32
 from pipeline.metrics.backbones import fold_batchnorm
+from pipeline.metrics.distances import frechet_distance
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS, Extractor, extract_features, load_extractor
 from pipeline.metrics.names import metric_name
 
@@ -30,8 +31,8 @@ def batches(images: Tensor, size: int) -> Iterator[Tensor]:
     return (images[start : start + size] for start in range(0, len(images), size))
 
 
-def images(num: int = 10) -> Tensor:
-    return torch.randint(0, 256, (num, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def images(num: int = 10, size: int = 8) -> Tensor:
+    return torch.randint(0, 256, (num, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def test_metric_names_follow_the_rule_that_only_fid_is_called_fid() -> None:
@@ -44,6 +45,18 @@ def test_metric_names_follow_the_rule_that_only_fid_is_called_fid() -> None:
 def test_an_unknown_extractor_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UserError, match=r"--extractor must be one of .*, got 'incepton'\. Did you mean 'inception'\?"):
         load_extractor("incepton", device=CPU)
+
+
+def test_half_precision_is_refused_where_it_is_not_fast() -> None:
+    with pytest.raises(UserError, match=r"fp16 needs a CUDA device, and the device is cpu\. Use fp32\."):
+        load_extractor("efficientnet_lite0", device=CPU, precision="fp16")
+    with pytest.raises(UserError, match="must be one of fp32, fp16, got 'bf16'"):
+        load_extractor("efficientnet_lite0", device=CPU, precision="bf16")
+    assert load_extractor("efficientnet_lite0", device=CPU).protocol["dtype"] == "float32"
+
+
+def test_an_extractor_without_a_classifier_has_no_logits(means: Extractor) -> None:
+    assert means.logits(np.ones((2, 3), dtype=np.float32)) is None
 
 
 def test_features_keep_the_order_of_the_images(means: Extractor) -> None:
@@ -117,6 +130,19 @@ def test_a_gpu_gives_the_features_of_the_cpu(tf32: bool) -> None:
         torch.backends.cudnn.conv.fp32_precision = before  # type: ignore[attr-defined]
     on_cpu = load_extractor("efficientnet_lite0", device=CPU)(images(4))
     torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_half_precision_keeps_the_frechet_distance() -> None:
+    sets = (images(256, size=64), images(256, size=64) // 2 + 64)
+    distances = {}
+    for precision in ("fp32", "fp16"):
+        extractor = load_extractor("efficientnet_lite0", device=torch.device("cuda"), precision=precision)
+        assert extractor.protocol["dtype"] == {"fp32": "float32", "fp16": "float16"}[precision]
+        features = [extractor(each) for each in sets]
+        assert {each.dtype for each in features} == {torch.float32}
+        distances[precision] = frechet_distance(*(each.cpu().numpy() for each in features))
+    assert distances["fp16"] == pytest.approx(distances["fp32"], rel=1e-3)
 
 
 def test_exact_float32_restores_what_the_training_chose() -> None:

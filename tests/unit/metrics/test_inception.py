@@ -1,6 +1,7 @@
 import os
 import pickle
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,42 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "layer"), [("inception768", "768"), ("inception", "2048")])
-def test_features_equal_torch_fidelity_on_random_weights(name: str, layer: str, random_weights: Path) -> None:
-    images = random_images(3, seed=0)
-    extractor = load_extractor(name, weights=random_weights, device=CPU)
-    (expected,) = FeatureExtractorInceptionV3("peer", [layer], feature_extractor_weights_path=random_weights)(images)
-    features = extractor(images)
-    assert features.shape == expected.shape == (3, extractor.num_features)
-    assert expected.std() > 1e-3
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+@pytest.fixture(scope="module")
+def peer(random_weights: Path) -> Callable[[Tensor], dict[str, Tensor]]:
+    """torch-fidelity's own network."""
+    layers = ["768", "2048", "logits_unbiased"]
+    network = FeatureExtractorInceptionV3("peer", layers, feature_extractor_weights_path=random_weights)
+    return lambda images: dict(zip(layers, network(images), strict=True))
 
 
-def test_only_the_2048_layer_is_called_fid(random_weights: Path) -> None:
-    full, partial = (load_extractor(name, weights=random_weights, device=CPU) for name in ("inception", "inception768"))
+@pytest.fixture(scope="module")
+def extractors(random_weights: Path) -> dict[str, Extractor]:
+    return {name: load_extractor(name, weights=random_weights, device=CPU) for name in ("inception768", "inception")}
+
+
+def assert_equal(ours: Tensor, theirs: Tensor) -> None:
+    assert theirs.std() > 1e-3
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (299, 299), (32, 48), (400, 351)])
+def test_features_and_logits_equal_torch_fidelity_on_random_weights(
+    size: tuple[int, int], extractors: dict[str, Extractor], peer: Callable[[Tensor], dict[str, Tensor]]
+) -> None:
+    images = torch.nn.functional.interpolate(random_images(3, seed=0).float(), size=size).to(torch.uint8)
+    expected = peer(images)
+    partial, full = (extractors[name](images) for name in ("inception768", "inception"))
+    assert (partial.shape, full.shape) == ((3, 768), (3, 2048))
+    assert_equal(partial, expected["768"])
+    assert_equal(full, expected["2048"])
+    logits = extractors["inception"].logits(full.numpy())
+    assert logits is not None
+    assert_equal(torch.from_numpy(logits), expected["logits_unbiased"])
+    assert extractors["inception768"].logits(partial.numpy()) is None
+
+
+def test_only_the_2048_layer_is_called_fid(extractors: dict[str, Extractor], random_weights: Path) -> None:
+    partial, full = extractors["inception768"], extractors["inception"]
     assert metric_name("fd", full.name) == "fid"
     assert metric_name("fd", partial.name) == "fd_inception768"
     assert full.protocol["layer"] != partial.protocol["layer"]

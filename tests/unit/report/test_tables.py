@@ -157,7 +157,7 @@ def test_a_floor_alone_is_a_table() -> None:
 
 def test_a_missing_floor_is_asked_for() -> None:
     (table,) = tables(configuration("a", 10.0))
-    assert "pipeline evaluate --real faces measures it." in sentences(table, str, str)[-1]
+    assert "pipeline evaluate --real faces --num-samples 100 measures it." in sentences(table, str, str)[-1]
 
 
 def test_nothing_measured_at_all() -> None:
