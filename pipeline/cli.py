@@ -6,7 +6,6 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import click
 
@@ -26,9 +25,6 @@ from pipeline.options import (
     split_overrides,
 )
 from pipeline.workspace import Workspace
-
-if TYPE_CHECKING:  # the stages are imported by the commands: help and errors come at once
-    from pipeline.evaluate import Evaluation
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -182,30 +178,13 @@ def evaluate(
     if real is not None:
         for corruption in (None, *(CORRUPTIONS if sanity else ())):
             done = stage.evaluate_real(real, options, store=store, workspace=workspace, corruption=corruption)
-            _print_evaluation(done)
+            click.echo(done.text)
         return
     run_ids = [run_id] if run_id is not None else stage.finished_runs(str(variant), store)
     store.point_to(run_ids, f"Evaluation of {', '.join(run_ids)}.")
     for each in run_ids:
         for evaluation in stage.evaluate(each, options, store=store, workspace=workspace):
-            _print_evaluation(evaluation)
-
-
-def _print_evaluation(evaluation: "Evaluation") -> None:
-    """Print every number with the spread over sampling seeds and the estimator's error, where there are any."""
-    result = evaluation.result
-    checkpoint = f" {result.checkpoint} (step {result.step:,})" if result.step is not None else ""
-    again = " (measured before)" if evaluation.again else ""
-    click.echo(
-        f"{evaluation.name}{checkpoint}  {result.num_measured:,} images, protocol {evaluation.protocol_hash}{again}"
-    )
-    for name, value in result.metrics.items():
-        spread, error = result.sampling_spread.get(name), result.estimator_error.get(name)
-        more = f"  sampling ± {spread:.2g}" if spread is not None else ""
-        more += f"  estimator ± {error:.2g}" if error is not None else ""
-        click.echo(f"  {name:32} {value:10.5g}{more}")
-    if result.flags:
-        click.echo(f"  flags: {', '.join(result.flags)}")
+            click.echo(evaluation.text)
 
 
 @cli.command(cls=StageCommand)

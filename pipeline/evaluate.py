@@ -47,6 +47,21 @@ class Evaluation:
     result: Result
     again: bool
 
+    @property
+    def text(self) -> str:
+        """Every number with the spread over sampling seeds and the estimator's error, where there are any."""
+        result = self.result
+        checkpoint = f" {result.checkpoint} (step {result.step:,})" if result.step is not None else ""
+        again = " (measured before)" if self.again else ""
+        lines = [f"{self.name}{checkpoint}  {result.num_measured:,} images, protocol {self.protocol_hash}{again}"]
+        for name, value in result.metrics.items():
+            spreads = {"sampling": result.sampling_spread.get(name), "estimator": result.estimator_error.get(name)}
+            more = "".join(f"  {kind} ± {each:.2g}" for kind, each in spreads.items() if each is not None)
+            lines.append(f"  {name:32} {value:10.5g}{more}")
+        if result.flags:
+            lines.append(f"  flags: {', '.join(result.flags)}")
+        return "\n".join(lines)
+
 
 def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspace) -> tuple[Evaluation, ...]:
     """Measure a training run's last and best generator against its dataset's reference half, into that run.

@@ -91,7 +91,7 @@ def _build(request: Request, root: Path, num_workers: int, progress: bool) -> No
             with bar:
                 collection.read(loading, request.num_images, bar)
         chosen = collection.choose(request.num_images)
-        if request.held_out > len(chosen) - 2:
+        if request.held_out and request.held_out > len(chosen) - 2:
             raise UserError(
                 f"--held-out: must leave at least 2 of the {len(chosen)} images for training, got {request.held_out}. "
                 "Hold out fewer."

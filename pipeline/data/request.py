@@ -98,7 +98,7 @@ def _check_name(name: str) -> str:
 def _check_numbers(num_images: int | None, image_size: int, held_out: int) -> None:
     if num_images is not None and num_images < 1:
         raise UserError(f"--num-images: must be 1 or more, got {num_images}. Leave it out to keep all images.")
-    if held_out < 0 or (num_images is not None and held_out > num_images - 2):
+    if held_out < 0 or (held_out and num_images is not None and held_out > num_images - 2):
         most = "" if num_images is None else f" and leave 2 of the {num_images} images for training"
         raise UserError(f"--held-out: must be 0 or more{most}, got {held_out}. Hold out fewer.")
     low, high = IMAGE_SIZES
