@@ -3,10 +3,9 @@
 First `pipeline run feature_spaces` (with `--data NAME` for images of your own), then this, in the same folder.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 
+import click
 import numpy as np
 import pandas as pd
 
@@ -16,19 +15,18 @@ from pipeline.tracking import Stage, Store, connect
 NUM_RESAMPLES = 2000
 
 
-def main() -> None:
+@click.command()
+@click.option("--first", default="fd_efficientnet_lite0", show_default=True, help="A curve.")
+@click.option("--second", default="fd_inception768", show_default=True, help="Another one.")
+def main(first: str, second: str) -> None:
     """Print a table of all checkpoints and the correlations, as markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--first", default="fd_efficientnet_lite0", help="a curve (default: %(default)s)")
-    parser.add_argument("--second", default="fd_inception768", help="another one (default: %(default)s)")
-    arguments = parser.parse_args()
     try:
-        points = read_points(connect(), [arguments.first, arguments.second])
+        points = read_points(connect(), [first, second])
     except UserError as error:
-        sys.exit(f"Error: {error}")
-    print(points.round(2).to_markdown(index=False))
-    print()
-    print(correlations(points, arguments.first, arguments.second).to_markdown(index=False))
+        raise click.ClickException(str(error)) from None
+    click.echo(points.round(2).to_markdown(index=False))
+    click.echo()
+    click.echo(correlations(points, first, second).to_markdown(index=False))
 
 
 def read_points(store: Store, curves: Sequence[str]) -> pd.DataFrame:

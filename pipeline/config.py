@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from gan.config import Config, parse_config
 from gan.errors import UserError
 from gan.schema import STRICT, Name, PositiveInt
+from pipeline.metrics.extractors import EXTRACTORS
 from pipeline.validation import explain
 from pipeline.yaml_loader import parse_yaml, read_yaml
 
@@ -98,6 +99,12 @@ def load_suite(suite: str) -> SuiteConfig:
         config: SuiteConfig = TypeAdapter(SuiteConfig).validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise UserError(explain(error, SuiteConfig, data, str(path), {})) from None
+    for field in ("extractors", "curve_extractors"):
+        for name in getattr(config.evaluation, field):
+            if name not in EXTRACTORS:
+                raise UserError(
+                    f"{path}: evaluation.{field} must be of {', '.join(EXTRACTORS)}, got '{name}'. Correct it."
+                )
     for cell in config.cells:
         try:
             load_experiment(cell.variant, overrides_of(config, cell))

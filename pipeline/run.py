@@ -59,6 +59,12 @@ def run_suite(
     """
     config = load_suite(suite)
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
+    if weights is not None and len(extractors or config.evaluation.extractors) > 1:
+        raise UserError(
+            f"--weights {weights}: goes with one feature space, the suite has "
+            f"{', '.join(extractors or config.evaluation.extractors)}. Choose one with --extractor, or set "
+            "GAN_INCEPTION_WEIGHTS."
+        )
     dataset = _dataset(config, data, workspace)
     measurements = [
         Options(

@@ -196,6 +196,21 @@ def test_unknown_names_are_refused_with_what_there_is() -> None:
         load_experiment("../suites/demo")
 
 
+@pytest.mark.parametrize("suite", ["precision", "feature_spaces"])
+def test_the_other_suites_are_valid(suite: str) -> None:
+    assert load_suite(suite).cells
+
+
+@pytest.mark.parametrize("field", ["extractors", "curve_extractors"])
+def test_a_wrong_feature_space_of_a_suite_is_found_before_anything_runs(field: str, tmp_path: Path) -> None:
+    data = yaml.safe_load((experiments_directory() / "suites" / "demo.yaml").read_text())
+    data["evaluation"][field] = ["incepton"]
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError, match=rf"mine.yaml: evaluation.{field} must be of .*, got 'incepton'"):
+        load_suite(str(path))
+
+
 @pytest.mark.parametrize("suite", ["demo", "reports", "ablations"])
 def test_the_suites_are_valid_and_have_all_experiments(suite: str) -> None:
     config = load_suite(suite)
