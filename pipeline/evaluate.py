@@ -198,11 +198,16 @@ def _tag(measuring: Measuring, checkpoint: str) -> str:
 
 
 def _earlier(run: Run, measuring: Measuring, checkpoint: str) -> Evaluation | None:
-    """Return what was measured before under this protocol."""
-    text = run.tags.get(_tag(measuring, checkpoint))
-    if text is None:
+    """Return what was measured before under this protocol; a tag that cannot be read is as if it were not there."""
+    tag = _tag(measuring, checkpoint)
+    if tag not in run.tags:
         return None
-    return Evaluation(run.run_id, run.name, measuring.protocol_hash, Result(**json.loads(text)["result"]), again=True)
+    try:
+        result = Result(**json.loads(run.tags[tag])["result"])
+    except (ValueError, KeyError, TypeError):
+        log.warning("run %s (%s): its tag %s is damaged: measuring again.", run.run_id, run.name, tag)
+        return None
+    return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again=True)
 
 
 def _store(store: Store, run: Run, measuring: Measuring, result: Result, *, again: bool = False) -> Evaluation:

@@ -119,6 +119,21 @@ def test_a_collapsed_generator_is_measured_and_flagged(
     assert is_measured(run_id, store)
 
 
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"result": {"checkpoint": "last"}}'])
+def test_a_damaged_result_is_measured_again(damage: str, run_id: str, store: Store, workspace: Workspace) -> None:
+    evaluate(run_id, OPTIONS, store=store, workspace=workspace)
+    (tag,) = [tag for tag in store.get(run_id).tags if tag.startswith("evaluation.") and tag.endswith(".last")]
+    results = []
+    for _ in range(2):
+        store.client.set_tag(run_id, tag, damage)
+        last, _best = evaluate(run_id, OPTIONS, store=store, workspace=workspace)
+        assert not last.again
+        results.append(last.result)
+    assert results[0] == results[1]
+    last, _best = evaluate(run_id, OPTIONS, store=store, workspace=workspace)
+    assert last.again
+
+
 def test_a_diverged_training_has_nothing_to_measure(store: Store, workspace: Workspace) -> None:
     overrides = [*STEPS[:1], "max_steps=4", "discriminator_steps=1", "weight_clip=null"]
     overrides.append("optimizer={name: sgd, lr: 1e6, momentum: 0.9}")

@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
         (["train", "--variant", "dcgan", "--set", "precision=fp61"], "precision must be one of auto, fp32, tf32, bf16"),
         (["train", "--variant", "dcgan", "--precision", "tf32", "--device", "cpu"], "tf32 needs a CUDA device"),
         (["train", "--variant", "dcgan", "--max-seconds", "0"], "Invalid value for '--max-seconds'"),
-        (["train", "--variant", "dcgan", "--evaluate-every", "0"], "Invalid value for '--evaluate-every'"),
+        (["train", "--variant", "dcgan", "--evaluate-every", "-1"], "Invalid value for '--evaluate-every'"),
         (["prepare", "--source", "no-such-folder"], "no-such-folder"),
         (["prepare", "--source", "notes.txt"], "notes.txt"),
         (["prepare", "--num-images", "0"], "Invalid value for '--num-images'"),
