@@ -87,7 +87,7 @@ def measure_inception_score(sets: Sets) -> Mapping[str, Estimate]:
 
 
 def measure_memorisation(sets: Sets) -> Mapping[str, Estimate]:
-    """Shares of images that are near copies of training images, or nearer to those than to held-out ones."""
+    """Shares of images that are near copies of training images, or nearer to those than held-out images are."""
     values = {"authentic": authentic(sets.fake, sets.real, device=sets.device)}
     if sets.held_out is not None:
         values["memorised"] = memorised(sets.fake, sets.real, sets.held_out, device=sets.device)
@@ -130,7 +130,7 @@ METRICS: Mapping[str, Metric] = {
     "memorisation": Metric(
         {
             "authentic": "training images: the reference; error: binomial standard error",
-            "memorised": "as many training as held-out images; error: binomial standard error",
+            "memorised": "training images: the reference; error: standard error over both sets of the pairs",
         },
         measure_memorisation,
     ),

@@ -32,7 +32,7 @@ KINDS: Mapping[str, Kind] = {
     "density": Kind("in how many real neighbourhoods a generated image lies, 1 where they are alike", "higher"),
     "coverage": Kind("share of real images that have a generated one in their neighbourhood", "higher"),
     "is": Kind("Inception score: how sure and how varied a classifier's answers are", "higher"),
-    "memorised": Kind("share of images nearer to a training than to a held-out image, 0.5 without memorisation", ""),
+    "memorised": Kind("share of pairs in which the image is nearer to training images than an unseen real one", ""),
     "authentic": Kind("share of images that are no closer to a training image than another training image is", ""),
 }
 

@@ -16,27 +16,24 @@ def column(*values: float) -> Array:
     return np.array(values, dtype=np.float32)[:, None]
 
 
-@pytest.mark.parametrize(("num_training", "num_held_out"), [(200, 200), (500, 200)])
+@pytest.mark.parametrize(("num_training", "num_held_out"), [(200, 200), (500, 200), (200, 500)])
 def test_copies_are_memorised_and_not_authentic(num_training: int, num_held_out: int) -> None:
     training, held_out = normal(num_training, 0), normal(num_held_out, 1)
-    if num_training == num_held_out:
-        share = memorised(training[::2], training, held_out)
-        assert (share.value, share.error) == (1, 0)
-    else:  # of more training images than held-out ones, only some are looked at
-        assert memorised(training[::2], training, held_out).value == pytest.approx(0.4 + 0.6 / 2, abs=0.1)
+    share = memorised(training[::2], training, held_out)
+    assert (share.value, share.error) == (1, 0)
     share = authentic(training[::2], training)
     assert (share.value, share.error) == (0, 0)
 
 
 @pytest.mark.parametrize(("num_training", "num_held_out"), [(600, 600), (900, 300), (300, 900)])
-def test_fresh_images_are_as_near_to_either_set(num_training: int, num_held_out: int) -> None:
+def test_fresh_images_are_as_near_as_unseen_real_ones(num_training: int, num_held_out: int) -> None:
     shares = [
-        memorised(normal(400, seed), normal(num_training, 1000 + seed), normal(num_held_out, 2000 + seed), seed=seed)
+        memorised(normal(400, seed), normal(num_training, 1000 + seed), normal(num_held_out, 2000 + seed))
         for seed in range(12)
     ]
-    assert shares[0].error == pytest.approx(0.025, rel=0.05)
     values = [share.value for share in shares]
     assert abs(np.mean(values) - 0.5) < 4 * np.std(values, ddof=1) / np.sqrt(12)
+    assert 0.4 < np.mean([share.error or 0 for share in shares]) / np.std(values, ddof=1) < 2
     assert abs(values[0] - 0.5) < 4 * (shares[0].error or 0)
 
 
@@ -45,19 +42,22 @@ def test_half_copies_are_three_quarters() -> None:
     fake = np.concatenate([training[:400], normal(400, 2)])
     share = memorised(fake, training, held_out)
     assert abs(share.value - 0.75) < 4 * (share.error or 0)
-    assert share.error == pytest.approx(np.sqrt(share.value * (1 - share.value) / 800))
 
 
-def test_ties_count_half() -> None:
-    both = column(0, 1)
-    assert memorised(column(0, 0.2), both, both.copy()).value == 0.5
-    assert memorised(column(0, 4), column(0, 1), column(0, 2)).value == 0.25
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_images_far_away_or_collapsed_never_look_like_copies(spread: float) -> None:
+    """Their nearest neighbours are few images, which may all be training images by chance."""
+    for seed in range(8):
+        fake = 40 + spread * normal(100, seed)
+        assert memorised(fake, normal(300, 50 + seed), normal(200, 90 + seed)).value == 0
 
 
-def test_subsets_follow_the_seed() -> None:
-    fake, training, held_out = normal(300, 0), normal(300, 1), normal(40, 2)
-    first, again, other = (memorised(fake, training, held_out, seed=seed).value for seed in (0, 0, 1))
-    assert first == again != other
+def test_share_of_pairs_by_hand() -> None:
+    training = column(0)
+    share = memorised(column(1, 2, 6), training, column(-2, 3))  # 1 is nearer than both, 2 ties with one, 6 is farther
+    assert share.value == pytest.approx((1 + 0.75 + 0) / 3)
+    nearer, farther = np.array([1, 0.75, 0]), np.array([0.5, 2 / 3])
+    assert share.error == pytest.approx(np.sqrt(nearer.var() / 3 + farther.var() / 2))
 
 
 def test_authentic_by_hand() -> None:
