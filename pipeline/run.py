@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan.errors import Interrupted, UserError
-from pipeline.config import SuiteConfig, load_suite, overrides_of
+from pipeline.config import EvaluationConfig, SuiteConfig, load_suite, overrides_of
 from pipeline.data.dataset import load_dataset
 from pipeline.evaluate import evaluate, evaluate_real
 from pipeline.measuring import Options
@@ -59,30 +59,15 @@ def run_suite(
     """
     config = load_suite(suite)
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
-    if weights is not None and len(extractors or config.evaluation.extractors) > 1:
-        raise UserError(
-            f"--weights {weights}: goes with one feature space, the suite has "
-            f"{', '.join(extractors or config.evaluation.extractors)}. Choose one with --extractor, or set "
-            "GAN_INCEPTION_WEIGHTS."
-        )
+    measurements = _measurements(config.evaluation, extractors, num_samples, weights, device)
     dataset = _dataset(config, data, workspace)
-    measurements = [
-        Options(
-            num_samples or config.evaluation.num_samples,
-            extractor,
-            weights,
-            num_seeds=config.evaluation.num_seeds,
-            device=device,
-        )
-        for extractor in extractors or config.evaluation.extractors
-    ]
     for options in measurements:
         evaluate_real(dataset, options, store=cell_store, workspace=workspace)
 
     asked = config.evaluation
-    selection = None
-    if asked.every_epochs:
-        selection = Selection(asked.every_epochs, asked.curve_samples, asked.curve_extractors)
+    selection = (
+        Selection(asked.every_epochs, asked.curve_samples, asked.curve_extractors) if asked.every_epochs else None
+    )
     failed: list[tuple[str, str]] = []
     cells = _cells(config, seeds)
     for number, cell in enumerate(cells, start=1):
@@ -107,6 +92,22 @@ def run_suite(
 
     result = report(store=store, directory=directory)
     return SuiteResult(result, tuple(failed))
+
+
+def _measurements(
+    asked: EvaluationConfig, extractors: Sequence[str], num_samples: int | None, weights: Path | None, device: str
+) -> list[Options]:
+    """Return how to measure, once for each feature space. UserError: one weights file for several of them."""
+    spaces = extractors or asked.extractors
+    if weights is not None and len(spaces) > 1:
+        raise UserError(
+            f"--weights {weights}: goes with one feature space, the suite has {', '.join(spaces)}. "
+            "Choose one with --extractor, or set GAN_INCEPTION_WEIGHTS."
+        )
+    return [
+        Options(num_samples or asked.num_samples, each, weights, num_seeds=asked.num_seeds, device=device)
+        for each in spaces
+    ]
 
 
 def _dataset(config: SuiteConfig, data: str | None, workspace: Workspace) -> str:
