@@ -48,8 +48,8 @@ def decode(generator: nn.Module, latents: Tensor, device: torch.device) -> Tenso
     padded = torch.cat([latents, latents.new_zeros(padding, latents.shape[1])])
     dtype = next(generator.parameters()).dtype
     with evaluating(generator):
-        chunks = [_finite(generator(chunk.to(device, dtype))) for chunk in torch.split(padded, CHUNK)]
-    return torch.cat([to_uint8(chunk).cpu() for chunk in chunks])[: len(latents)]
+        chunks = [to_uint8(_finite(generator(chunk.to(device, dtype)))).cpu() for chunk in torch.split(padded, CHUNK)]
+    return torch.cat(chunks)[: len(latents)]
 
 
 def _finite(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import click
 
 from gan.errors import Interrupted, UserError
 from pipeline import __version__
-from pipeline.config import load_experiment
+from pipeline.config import CURVE_EPOCHS, CURVE_SAMPLES, load_experiment
 from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTOR_PRECISIONS, EXTRACTORS
 from pipeline.options import (
     COUNT,
@@ -75,13 +75,13 @@ def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, 
 @precision_option
 @click.option("--max-seconds", type=SECONDS, metavar="S", help="Stop after this time; the same command goes on.")
 @click.option(
-    "--evaluate-every", type=click.IntRange(min=0), default=5, show_default=True, metavar="EPOCHS",
+    "--evaluate-every", type=click.IntRange(min=0), default=CURVE_EPOCHS, show_default=True, metavar="EPOCHS",
     help="Measure the generator every so many epochs: curves, and the best generator is kept too; 0: never.",
 )  # fmt: skip
 @click.option(
     "--evaluate-samples",
     type=click.IntRange(min=2),
-    default=2048,
+    default=CURVE_SAMPLES,
     show_default=True,
     metavar="N",
     help="Generated and real images of each such measurement, at most half of the dataset.",
@@ -143,7 +143,11 @@ def sample(run_id: str, num: int, seed: int, directory: Path | None, single: boo
 @cli.command(cls=StageCommand)
 @click.option("--run", "run_id", metavar="ID", help="A training run.")
 @click.option("--variant", metavar="NAME", help="Instead of a run: all finished runs of a variant.")
-@click.option("--real", metavar="DATASET", help="Instead of a run: held-out real images, the floor of the table.")
+@click.option(
+    "--real",
+    metavar="DATASET",
+    help="Instead of a run: real images that are not in the reference, the floor of the table.",
+)
 @click.option(
     "--sanity", is_flag=True, help="With --real: also the same images flipped, as JPEG, blurred and with noise."
 )

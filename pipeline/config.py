@@ -14,12 +14,15 @@ from pydantic.dataclasses import dataclass
 from gan.config import Config, parse_config
 from gan.errors import UserError
 from gan.schema import STRICT, Name, PositiveInt
-from pipeline.metrics.extractors import EXTRACTORS
+from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
 from pipeline.validation import explain
 from pipeline.yaml_loader import parse_yaml, read_yaml
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 T = TypeVar("T")
+
+CURVE_EPOCHS = 5  # from one measurement during training to the next, unless said otherwise
+CURVE_SAMPLES = 2048
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -53,9 +56,9 @@ class EvaluationConfig:
     extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     num_samples: Annotated[int, Field(ge=2, le=10**6)]
     num_seeds: Annotated[int, Field(ge=1, le=100)] = 1
-    every_epochs: Annotated[int, Field(ge=0)] = 5
-    curve_samples: Annotated[int, Field(ge=2, le=10**6)] = 2048
-    curve_extractors: Annotated[tuple[str, ...], Field(min_length=1)] = ("efficientnet_lite0",)
+    every_epochs: Annotated[int, Field(ge=0)] = CURVE_EPOCHS
+    curve_samples: Annotated[int, Field(ge=2, le=10**6)] = CURVE_SAMPLES
+    curve_extractors: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_EXTRACTOR,)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -210,7 +210,7 @@ def _earlier(run: Run, measuring: Measuring, checkpoint: str) -> Evaluation | No
     return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again=True)
 
 
-def _store(store: Store, run: Run, measuring: Measuring, result: Result, *, again: bool = False) -> Evaluation:
+def _store(store: Store, run: Run, measuring: Measuring, result: Result) -> Evaluation:
     """Log the numbers, rounded for the UI, and all of it with the protocol as an artifact and a tag."""
     section = "final" if result.checkpoint in (LAST, REAL) else result.checkpoint
     content = {
@@ -229,4 +229,4 @@ def _store(store: Store, run: Run, measuring: Measuring, result: Result, *, agai
     writer.log_text(json.dumps(content | {"flags": {name: FLAGS[name][1] for name in result.flags}}, indent=2), file)
     tag = {_tag(measuring, result.checkpoint): json.dumps(content, sort_keys=True)}
     writer.set_tags(tag)  # last: it says that all is there
-    return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again)
+    return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again=False)

@@ -15,6 +15,7 @@ from torch import nn
 from gan.config import Config
 from gan.sampling import sample
 from gan.training import Evaluation
+from pipeline.config import CURVE_EPOCHS, CURVE_SAMPLES
 from pipeline.data.dataset import Dataset
 from pipeline.data.halves import SPLIT_SEED, split
 from pipeline.metrics.distances import frechet_distance, squared_mmd
@@ -24,7 +25,6 @@ from pipeline.metrics.reference import reference_features
 from pipeline.workspace import Workspace
 
 SELECTION_SEED = 2000  # neither a training seed's nor one of the table's samples
-EVERY = 5  # epochs from one measurement to the next, unless said otherwise
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Selection:
     extractors: each has its curves; the first one's Frechet distance decides which generator is best.
     """
 
-    every: int = EVERY
-    num_samples: int = 2048
+    every: int = CURVE_EPOCHS
+    num_samples: int = CURVE_SAMPLES
     extractors: Sequence[str] = (DEFAULT_EXTRACTOR,)
 
 

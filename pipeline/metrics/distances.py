@@ -193,7 +193,7 @@ def _distance(first: _Gaussian, factor: Array, second: _Gaussian) -> float:
 def _factor(gaussian: _Gaussian) -> Array:
     """Return F [D, rank] with F F^T = the covariance: Cholesky's, or from eigenvectors, where that needs full rank.
 
-    Cholesky's takes a tenth of the time of the other and loses fewer digits. Constant features, as behind a ReLU, are
+    Cholesky's takes less time and loses fewer digits. Constant features, as behind a ReLU, are
     no obstacle.
     """
     size = len(gaussian.covariance)
