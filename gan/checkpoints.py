@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from gan.errors import UserError
-from gan.files import sha256_of, storage_errors, write_json_atomic, write_tensors_atomic
+from gan.files import sha256_of, storage_errors, write_json_atomic
+from gan.tensor_files import write_tensors_atomic
 
 FORMAT = 2
 KEEP = 2

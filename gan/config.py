@@ -17,9 +17,7 @@ from gan.models import DiscriminatorConfig, GeneratorConfig
 from gan.optimizers import OptimizerConfig
 from gan.penalties import PenaltyConfig
 from gan.schedules import Constant, ScheduleConfig
-from gan.schema import STRICT, Name, PositiveFloat, PositiveInt, Probability
-
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+from gan.schema import PRECISIONS, STRICT, Name, PositiveFloat, PositiveInt, Probability
 
 
 def _one_of(names: Collection[str]) -> AfterValidator:

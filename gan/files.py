@@ -3,15 +3,12 @@
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from gan.errors import UserError
 
@@ -61,16 +58,14 @@ def write_text_atomic(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: _write_text(temporary, text))
 
 
+def write_bytes_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Write bytes, atomically."""
+    write_atomic(path, lambda temporary: _write_bytes(temporary, content))
+
+
 def write_json_atomic(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically. ValueError for NaN and infinity, which JSON does not have."""
     write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_tensors_atomic(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, atomically, for `torch.load(weights_only=True)`."""
-    buffer = io.BytesIO()  # torch's own writer says "unexpected pos" where the disk is full
-    torch.save(dict(content), buffer)
-    write_atomic(path, lambda temporary: _write_bytes(temporary, buffer.getbuffer()))
 
 
 def sha256_of(path: Path) -> str:
@@ -95,5 +90,5 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _write_bytes(path: Path, content: memoryview) -> None:
+def _write_bytes(path: Path, content: bytes | memoryview) -> None:
     path.write_bytes(content)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan.losses import Loss
+from gan.thresholds import LOW_DIVERSITY
 
 POOL = 8  # pixels
 NEGLIGIBLE = 0.01
@@ -63,7 +64,7 @@ def gradient_norms(network: nn.Module, names: Iterable[str]) -> list[Tensor]:
 
 
 FLAGS: Mapping[str, Callable[[Mapping[str, float]], bool]] = {
-    "low diversity": lambda last: last.get("health/diversity", 1.0) < 0.1,
+    "low diversity": lambda last: last.get("health/diversity", 1.0) < LOW_DIVERSITY,
     "saturated": lambda last: last.get("health/saturation", 0.0) > 0.95,
     "stalled": lambda last: last.get("health/generator_gradient", 1.0) == 0.0,
 }

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from gan.config import Config, parse_config
 from gan.errors import NotFiniteError, UserError
-from gan.files import storage_errors, write_tensors_atomic
+from gan.files import storage_errors
 from gan.precision import exact_float32
 from gan.randomness import sample_latents
+from gan.tensor_files import write_tensors_atomic
 
 CHUNK = 64
 """Images are computed in aligned chunks of this size, padded at the end: the bits of image i never depend on how
@@ -109,6 +110,12 @@ class TrainedGenerator:
             if first not in chunks:
                 (chunks[first],) = self.sample(seed=seed, num=CHUNK, device=device, start=first)
         return torch.stack([chunks[i - i % CHUNK][i % CHUNK] for i in indices])
+
+    def interpolations(self, *, seed: int, num: int, length: int, device: torch.device) -> Tensor:
+        """Return paths between images of a seed, uint8 [num * length, 3, H, W]: path i goes from image 2i to 2i + 1."""
+        ends = sample_latents(seed, range(2 * num), self.config.latent_size)
+        paths = [interpolate(first, last, length) for first, last in zip(ends[::2], ends[1::2], strict=True)]
+        return decode(self.network, torch.cat(paths), device)
 
 
 def save_generator(path: Path, config: Config, step: int, generator: nn.Module) -> None:

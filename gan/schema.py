@@ -11,3 +11,6 @@ Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+"""Number formats of the networks' products."""

@@ -1,7 +1,8 @@
 """The training loop: from the newest checkpoint to the last step, telling an observer what happens."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from gan.step import Rates, train_step, updates_generator
 NUM_POINTS = 500  # of each curve, at most
 NUM_GRIDS = 20  # grids of fixed latents after the one of step 0, at most
 NUM_FIXED = 64  # images in a grid
+FIXED_SEED = 0  # of their latents: the same for every variant and training seed, so that grids can be compared
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -50,7 +52,8 @@ class Observer(Protocol):
 class Evaluation:
     """Measuring the generator during training, to keep the best one.
 
-    steps: when. measure: from a generator to points of curves, by name. decides: the curve whose least value is best.
+    steps: when; before the first step it is measured too, for the curves alone. measure: from a generator to points of
+    curves, by name. decides: the curve whose least value is best.
     """
 
     steps: Collection[int]
@@ -129,6 +132,7 @@ class _Loop:
     num_steps: int
     fixed_latents: Tensor
     real_diversity: float
+    started: float = 0.0  # on the clock: now minus the seconds of training so far
 
     @staticmethod
     def begin(
@@ -147,22 +151,24 @@ class _Loop:
         loop = _Loop(
             config, device, checkpoints, observer, state, feed,
             num_steps=config.num_steps(len(images)),
-            fixed_latents=sample_latents(seed, range(NUM_FIXED), config.latent_size),
+            fixed_latents=sample_latents(FIXED_SEED, range(NUM_FIXED), config.latent_size),
             real_diversity=max(diversity(some), 1e-9),
         )  # fmt: skip
         if (checkpoint := checkpoints.load_latest()) is not None:
             state.load_dict(checkpoint)
-        else:
-            loop.draw()
         return loop
 
     def run(self, stopping: Callable[[], bool], evaluation: Evaluation | None) -> Outcome:
         """Take the remaining steps."""
         state, num_steps = self.state, self.num_steps
+        self.started, saved = time.perf_counter() - state.seconds, time.perf_counter()
+        if state.step == 0:
+            self.draw()
+            if evaluation is not None:
+                self.evaluate(evaluation)
         point_every = max(1, num_steps // NUM_POINTS)
         grid_steps = {round(num_steps * (i + 1) / NUM_GRIDS) for i in range(NUM_GRIDS)}
         take = steps_of(self.config, state, num_steps, self.device)
-        started, saved = time.perf_counter() - state.seconds, time.perf_counter()
         diverged = False
         feed = self.feed.steps(state.step + 1, num_steps)
         for inputs in feed:
@@ -185,13 +191,17 @@ class _Loop:
             stop = stopping()
             due = evaluated or time.perf_counter() - saved > CHECKPOINT_SECONDS
             if stop or due or diverged or step == num_steps:
-                state.seconds = time.perf_counter() - started
+                state.seconds = self.seconds()
                 self.observer.flush()  # before the checkpoint: what it has passed is in the store, without a gap
                 self.checkpoints.save(step, state.to_dict(), best_step=state.best_step)
                 saved = time.perf_counter()
             if stop or diverged:
                 feed.close()
         return Outcome(state, finished=state.step == num_steps and not diverged, diverged=diverged)
+
+    def seconds(self) -> float:
+        """Return how long the training took so far, without drawing and measuring."""
+        return time.perf_counter() - self.started
 
     def point(self) -> bool:
         """Tell the means since the last point; return whether all of them are finite."""
@@ -203,21 +213,30 @@ class _Loop:
 
     def draw(self) -> None:
         """Tell the images of the fixed latents and how much they differ, in units of real images' difference."""
-        images = decode(self.state.sampled, self.fixed_latents, self.device)
-        self.observer.samples(self.state.step, images)
+        with self._paused():
+            images = decode(self.state.sampled, self.fixed_latents, self.device)
+            self.observer.samples(self.state.step, images)
         self._tell({"health/diversity": diversity(images) / self.real_diversity})
 
     def evaluate(self, evaluation: Evaluation) -> None:
-        """Measure the generator and remember whether it is the best so far."""
-        values = evaluation.measure(self.state.sampled)
+        """Measure the generator and remember whether it is the best so far; an untrained one never is."""
+        with self._paused():
+            values = evaluation.measure(self.state.sampled)
         self._tell(values)
         value = values[evaluation.decides]
-        if value < self.state.best_value:
+        if self.state.step > 0 and value < self.state.best_value:
             self.state.best_value, self.state.best_step = value, self.state.step
 
     def _tell(self, values: Mapping[str, float]) -> None:
         self.state.last |= values
-        self.observer.scalars(self.state.step, values)
+        self.observer.scalars(self.state.step, {**values, "time/seconds": self.seconds()})
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Stop the clock of the training, since what looks at it is no part of its cost."""
+        seconds = self.seconds()
+        yield
+        self.started = time.perf_counter() - seconds
 
 
 def take_means(config: Config, state: State) -> dict[str, float]:

@@ -11,11 +11,13 @@ import click
 
 from gan.errors import Interrupted, UserError
 from pipeline import __version__
-from pipeline.config import CURVE_EPOCHS, CURVE_SAMPLES, load_experiment
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTOR_PRECISIONS, EXTRACTORS
+from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR, EXTRACTOR_PRECISION
 from pipeline.options import (
     COUNT,
+    EPOCHS,
+    EXTRACTOR,
     FILE,
+    PRECISION_OF_EXTRACTOR,
     SECONDS,
     SEED,
     StageCommand,
@@ -75,8 +77,9 @@ def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, 
 @precision_option
 @click.option("--max-seconds", type=SECONDS, metavar="S", help="Stop after this time; the same command goes on.")
 @click.option(
-    "--evaluate-every", type=click.IntRange(min=0), default=CURVE_EPOCHS, show_default=True, metavar="EPOCHS",
-    help="Measure the generator every so many epochs: curves, and the best generator is kept too; 0: never.",
+    "--evaluate-every", type=EPOCHS, default=CURVE_EPOCHS, show_default=True, metavar="EPOCHS",
+    help="Measure the generator every so many epochs (0.5: twice an epoch): curves, and the best generator is kept "
+    "too; 0: never.",
 )  # fmt: skip
 @click.option(
     "--evaluate-samples",
@@ -87,17 +90,18 @@ def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, 
     help="Generated and real images of each such measurement, at most half of the dataset.",
 )
 @click.option(
-    "--evaluate-extractor", "evaluate_extractors", type=click.Choice(sorted(EXTRACTORS)), multiple=True,
+    "--evaluate-extractor", "evaluate_extractors", type=EXTRACTOR, multiple=True,
     default=[DEFAULT_EXTRACTOR], show_default=True,
     help="Feature space of the curves; repeat it for several: the first decides which generator is best.",
 )  # fmt: skip
 @device_option
 def train(
     variant: str, data: str, seed: int, epochs: int | None, overrides: tuple[str, ...], precision: str | None,
-    max_seconds: float | None, evaluate_every: int, evaluate_samples: int,
+    max_seconds: float | None, evaluate_every: float, evaluate_samples: int,
     evaluate_extractors: tuple[str, ...], device: str,
 ) -> None:  # fmt: skip
     """Train a variant in a run of its own. The same command again goes on where it stopped."""
+    from pipeline.config import load_experiment
     from pipeline.selection import Selection
     from pipeline.tracking import connect, ui_hint
     from pipeline.train import train as stage
@@ -152,14 +156,14 @@ def sample(run_id: str, num: int, seed: int, directory: Path | None, single: boo
     "--sanity", is_flag=True, help="With --real: also the same images flipped, as JPEG, blurred and with noise."
 )
 @click.option("--num-samples", type=click.IntRange(min=2), default=10_000, show_default=True, metavar="N")
-@click.option("--extractor", type=click.Choice(sorted(EXTRACTORS)), default=DEFAULT_EXTRACTOR, show_default=True)
+@click.option("--extractor", type=EXTRACTOR, default=DEFAULT_EXTRACTOR, show_default=True)
 @click.option("--seed", type=SEED, default=1000, show_default=True, help="Seed of the samples.")
 @click.option(
     "--num-seeds", type=click.IntRange(1, 100), default=1, show_default=True, metavar="N",
     help="So many sets of samples, each with a seed of its own: the spread over sampling.",
 )  # fmt: skip
 @click.option(
-    "--extractor-precision", "precision", type=click.Choice(EXTRACTOR_PRECISIONS), default="fp32", show_default=True,
+    "--extractor-precision", "precision", type=PRECISION_OF_EXTRACTOR, default=EXTRACTOR_PRECISION, show_default=True,
     help="Number format of the extractor; fp16 needs a CUDA device and is a protocol of its own.",
 )  # fmt: skip
 @measuring_options
@@ -211,6 +215,7 @@ def report(directory: Path | None, run_ids: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show(variant: str, num_images: int, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show a variant: configuration, layers with shapes and parameters, steps."""
+    from pipeline.config import load_experiment
     from pipeline.show import render
     from pipeline.show import show as stage
 
@@ -222,7 +227,7 @@ def show(variant: str, num_images: int, overrides: tuple[str, ...], as_json: boo
 @click.argument("suite", metavar="SUITE")
 @click.option("--data", metavar="NAME", help="A prepared dataset, instead of the suite's own.")
 @click.option("--seed", "seeds", type=SEED, multiple=True, help="Instead of the suite's own; repeat it for several.")
-@click.option("--extractor", "extractors", type=click.Choice(sorted(EXTRACTORS)), multiple=True)
+@click.option("--extractor", "extractors", type=EXTRACTOR, multiple=True)
 @click.option("--num-samples", type=click.IntRange(min=2), metavar="N", help="Instead of the suite's own number.")
 @click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write the report [default: reports/].")
 @precision_option

@@ -14,15 +14,13 @@ from pydantic.dataclasses import dataclass
 from gan.config import Config, parse_config
 from gan.errors import UserError
 from gan.schema import STRICT, Name, PositiveInt
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS
+from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR
+from pipeline.metrics.extractors import EXTRACTORS
 from pipeline.validation import explain
 from pipeline.yaml_loader import parse_yaml, read_yaml
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 T = TypeVar("T")
-
-CURVE_EPOCHS = 5  # from one measurement during training to the next, unless said otherwise
-CURVE_SAMPLES = 2048
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -49,14 +47,14 @@ class EvaluationConfig:
     """What `evaluate` is asked for. num_samples: generated images, and real ones for the floor row.
 
     num_seeds: so many sets of samples are measured, each with a seed of its own. every_epochs: measure during training
-    too, with curve_samples images in the feature spaces curve_extractors, the first of which decides which generator
-    is best; 0: never.
+    too (0.5: twice an epoch), with curve_samples images in the feature spaces curve_extractors, the first of which
+    decides which generator is best; 0: never.
     """
 
     extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     num_samples: Annotated[int, Field(ge=2, le=10**6)]
     num_seeds: Annotated[int, Field(ge=1, le=100)] = 1
-    every_epochs: Annotated[int, Field(ge=0)] = CURVE_EPOCHS
+    every_epochs: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = CURVE_EPOCHS
     curve_samples: Annotated[int, Field(ge=2, le=10**6)] = CURVE_SAMPLES
     curve_extractors: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_EXTRACTOR,)
 

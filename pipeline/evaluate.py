@@ -109,6 +109,7 @@ def evaluate_real(
     tags = {
         "stage": Stage.REAL, "variant": "real", "images": shown, "dataset": dataset.name,
         "dataset_digest": dataset.digest,
+        "images_title": CORRUPTIONS[corruption].title if corruption else "",
     }  # fmt: skip
     earlier = store.find({"stage": Stage.REAL, "dataset_digest": dataset.digest, "images": shown})
     for run in earlier:

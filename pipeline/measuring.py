@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from gan.errors import UserError
 from pipeline.data.dataset import Dataset
 from pipeline.data.halves import split
+from pipeline.defaults import DEFAULT_EXTRACTOR, EXTRACTOR_PRECISION
 from pipeline.metrics.distances import Estimate
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Features, load_extractor
+from pipeline.metrics.extractors import Features, load_extractor
 from pipeline.metrics.measures import Sets
 from pipeline.metrics.names import metric_name
 from pipeline.metrics.reference import reference_features
@@ -41,7 +42,7 @@ class Options:
     seed: int = SAMPLING_SEED
     num_seeds: int = 1
     device: str = "auto"
-    precision: str = "fp32"
+    precision: str = EXTRACTOR_PRECISION
     show_progress: bool = True
 
     @property

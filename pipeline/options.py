@@ -1,18 +1,58 @@
 """What the commands' options have in common."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gan.config import PRECISIONS
+from gan.schema import PRECISIONS
 
 SEED = click.IntRange(0, 2**63 - 1)
 COUNT = click.IntRange(min=1)
-SECONDS = click.FloatRange(min=0, min_open=True)
 FILE = click.Path(path_type=Path)
+
+
+class NumberRange(click.FloatRange):
+    """A number in a range; NaN is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        return self.fail(f"{value} is not a number.", param, ctx) if math.isnan(number) else number
+
+
+class TableChoice(click.ParamType):
+    """An entry of a table whose module takes seconds to import: it is read when the option is given or shown."""
+
+    name = "choice"
+
+    def __init__(self, module: str, table: str) -> None:
+        self.module, self.table = module, table
+
+    @property
+    def choice(self) -> click.Choice[str]:
+        """The choice among the table's entries."""
+        return click.Choice(sorted(getattr(import_module(self.module), self.table)))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an entry's name; the one that is the default needs no look at the table."""
+        if param is not None and ctx is not None and value == param.get_default(ctx):
+            return value
+        return self.choice.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the entries, for help."""
+        return self.choice.get_metavar(param, ctx)
+
+
+EXTRACTOR = TableChoice("pipeline.metrics.extractors", "EXTRACTORS")
+PRECISION_OF_EXTRACTOR = TableChoice("pipeline.metrics.extractors", "EXTRACTOR_PRECISIONS")
+EPOCHS = NumberRange(min=0, max=1e6)
+SECONDS = NumberRange(min=0, min_open=True)
 
 
 class StageCommand(click.Command):

@@ -9,9 +9,9 @@ from torch import nn
 from gan.checkpoints import Checkpoints
 from gan.config import Config
 from gan.sampling import TrainedGenerator, save_generator
-from gan.training import Outcome, best_generator
-from pipeline.images import grid
-from pipeline.tracking import RunWriter
+from gan.training import FIXED_SEED, NUM_FIXED, Outcome, best_generator
+from pipeline.images import grid, interpolation
+from pipeline.tracking import FINAL_INTERPOLATION, FINAL_SAMPLES, RunWriter
 from pipeline.tracking.models import log_models
 
 GENERATOR = "generator/last.pt"
@@ -45,7 +45,10 @@ def costs(outcome: Outcome, config: Config) -> dict[str, float]:
 
 
 def publish(run: RunWriter, training: Training, outcome: Outcome) -> None:
-    """Store the costs, the last and the best generator, the last one's models and a grid of its samples."""
+    """Store the costs, the last and the best generator, and of the last one the models, samples and an interpolation.
+
+    The samples are of the same latents for every variant and training seed.
+    """
     config, state = training.config, outcome.state
     run.log_values(costs(outcome, config))
     if (best := best_generator(state, training.checkpoints)) is not None:
@@ -53,8 +56,9 @@ def publish(run: RunWriter, training: Training, outcome: Outcome) -> None:
         run.set_tags({BEST_STEP: state.best_step})
     weights = _store_generator(run, training, GENERATOR, state.step, state.sampled)
     trained = TrainedGenerator(config, state.step, state.sampled)
-    (samples,) = trained.sample(seed=training.seed, num=64, device=training.device)
-    run.log_image(grid(samples), "final/samples")
+    (samples,) = trained.sample(seed=FIXED_SEED, num=NUM_FIXED, device=training.device)
+    run.log_image(grid(samples), FINAL_SAMPLES)
+    run.log_image(interpolation(trained, FIXED_SEED, training.device), FINAL_INTERPOLATION)
     log_models(trained, weights)
 
 

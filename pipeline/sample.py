@@ -10,13 +10,11 @@ from PIL import Image
 from gan.devices import select_device
 from gan.errors import UserError
 from gan.files import storage_errors, write_atomic
-from gan.randomness import sample_latents
-from gan.sampling import TrainedGenerator, decode, interpolate, load_generator
-from pipeline.images import grid
+from gan.sampling import TrainedGenerator, load_generator
+from pipeline.images import grid, interpolation
 from pipeline.publish import GENERATOR
 from pipeline.tracking import Run, Stage, Store
 
-ROWS, COLUMNS = 8, 10  # of an interpolation
 SAMPLED = "sampled"  # tag of a run whose pictures are in the store
 
 
@@ -63,7 +61,7 @@ def sample(
     name = f"{run.name}-{run_id[:8]}-seed{seed}"  # with the id: runs with other overrides have the same name
     pictures = {
         f"{name}-grid.png": grid(images, columns=max(1, round(num**0.5))),
-        f"{name}-interpolation.png": grid(_interpolations(trained, seed, torch_device), columns=COLUMNS),
+        f"{name}-interpolation.png": interpolation(trained, seed, torch_device),
     }
     if single:
         pictures |= {f"{name}/{i:06d}.png": image.permute(1, 2, 0).numpy() for i, image in enumerate(images)}
@@ -77,10 +75,3 @@ def sample(
         writer.log_file(directory / file, "samples")
     writer.set_tags({SAMPLED: f"{num} images of seed {seed}"})
     return Samples(directory, tuple(directory / file for file in pictures))
-
-
-def _interpolations(trained: TrainedGenerator, seed: int, device: torch.device) -> torch.Tensor:
-    """Return ROWS paths of COLUMNS images, uint8 [ROWS * COLUMNS, 3, H, W], from image 2i to image 2i + 1."""
-    ends = sample_latents(seed, range(2 * ROWS), trained.config.latent_size)
-    paths = [interpolate(first, last, COLUMNS) for first, last in zip(ends[::2], ends[1::2], strict=True)]
-    return decode(trained.network, torch.cat(paths), device)

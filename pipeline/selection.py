@@ -15,11 +15,11 @@ from torch import nn
 from gan.config import Config
 from gan.sampling import sample
 from gan.training import Evaluation
-from pipeline.config import CURVE_EPOCHS, CURVE_SAMPLES
 from pipeline.data.dataset import Dataset
 from pipeline.data.halves import SPLIT_SEED, split
+from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR
 from pipeline.metrics.distances import frechet_distance, squared_mmd
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, Features, extract_features, load_extractor
+from pipeline.metrics.extractors import Features, extract_features, load_extractor
 from pipeline.metrics.names import metric_name
 from pipeline.metrics.reference import reference_features
 from pipeline.workspace import Workspace
@@ -29,19 +29,21 @@ SELECTION_SEED = 2000  # neither a training seed's nor one of the table's sample
 
 @dataclass(frozen=True)
 class Selection:
-    """How to measure during training. every: epochs from one to the next. num_samples: generated and real images.
+    """How to measure during training.
 
-    extractors: each has its curves; the first one's Frechet distance decides which generator is best.
+    every: epochs from one to the next, also parts of one. num_samples: generated and real images. extractors: each has
+    its curves; the first one's Frechet distance decides which generator is best.
     """
 
-    every: int = CURVE_EPOCHS
+    every: float = CURVE_EPOCHS
     num_samples: int = CURVE_SAMPLES
     extractors: Sequence[str] = (DEFAULT_EXTRACTOR,)
 
 
-def selection_steps(config: Config, num_images: int, every: int) -> list[int]:
+def selection_steps(config: Config, num_images: int, every: float) -> list[int]:
     """Return the steps to measure at: the ends of every so many epochs, and the last step."""
-    last, interval = config.num_steps(num_images), every * config.steps_per_epoch(num_images)
+    last = config.num_steps(num_images)
+    interval = max(1, round(every * config.steps_per_epoch(num_images)))
     return sorted({*range(interval, last + 1, interval), last})
 
 

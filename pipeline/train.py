@@ -22,6 +22,7 @@ from gan.training import Evaluation, Outcome
 from gan.training import train as train_gan
 from pipeline.config import dump_yaml, load_experiment
 from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.identity import changed_fields, config_hash_of, hash_of
 from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
 from pipeline.publish import BEST_STEP, Training, costs, publish
@@ -71,12 +72,12 @@ def train(
     began = time.monotonic()
     options = {"epochs": epochs, "precision": precision}
     overrides = [*overrides, *(f"{name}={value}" for name, value in options.items() if value is not None)]
-    config = load_experiment(variant, overrides)
     torch_device = select_device(device)
-    config = replace(config, precision=resolve_precision(config.precision, torch_device))
+    base, config = (_resolved(variant, each, torch_device) for each in ((), overrides))
     dataset = find_dataset(data, workspace)
-    config_hash = config_hash_of(config, dataset.digest)
-    fingerprint = _hash([config_hash, seed])
+    code_hash = code_hash_of(Path(gan.__file__).parent)
+    config_hash = config_hash_of(config.to_dict(), dataset.digest, code_hash)
+    fingerprint = hash_of([config_hash, seed])
 
     earlier = _earlier(store, fingerprint)
     if earlier is not None and earlier.status == "FINISHED":
@@ -93,8 +94,12 @@ def train(
         "seed": str(seed),
         "fingerprint": fingerprint,
         "config_hash": config_hash,
+        "code_hash": code_hash,
+        "config": json.dumps(config.to_dict(), sort_keys=True),
+        "changed": " ".join(changed_fields(config.to_dict(), base.to_dict())),
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
+        "num_images": str(len(dataset.images)),
         "overrides": " ".join(overrides),
         "device": describe(torch_device),
         "health": "",
@@ -201,18 +206,18 @@ def find_dataset(name: str, workspace: Workspace) -> Dataset:
     return load_dataset(name, workspace.data)
 
 
-def config_hash_of(config: Config, dataset_digest: str) -> str:
-    """Return a hash of all that decides the result of a training but the seed: configuration, images and code."""
-    content = config.to_dict()
-    del content["title"]  # words only
+def code_hash_of(package: Path) -> str:
+    """Return a hash of a package's sources."""
     code = hashlib.sha256()
-    for path in sorted(Path(gan.__file__).parent.rglob("*.py")):
+    for path in sorted(package.rglob("*.py")):
         code.update(path.read_bytes())
-    return _hash([content, dataset_digest, code.hexdigest()])
+    return code.hexdigest()
 
 
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+def _resolved(variant: str, overrides: Sequence[str], device: torch.device) -> Config:
+    """Return a configuration in which nothing is left to the device."""
+    config = load_experiment(variant, overrides)
+    return replace(config, precision=resolve_precision(config.precision, device))
 
 
 def _earlier(store: Store, fingerprint: str) -> Run | None:

@@ -35,7 +35,6 @@ EXTRACTORS: Mapping[str, Callable[[Path | None], Backbone]] = {
     "inception768": partial(load_inception, layer="768"),
     "vgg16": load_vgg16,
 }
-DEFAULT_EXTRACTOR = "efficientnet_lite0"
 
 EXTRACTOR_PRECISIONS: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 

@@ -128,7 +128,7 @@ def read_results(store: Store, run_ids: Sequence[str] = ()) -> Results:
             if corruption == "real":
                 floors.setdefault(key, each)
             else:
-                corrupted.setdefault(key, {}).setdefault(clean(corruption), each)
+                corrupted.setdefault(key, {}).setdefault(clean(run.tags.get("images_title") or corruption), each)
     if run_ids:
         wanted = {key for key in {*floors, *corrupted} if any(each.is_measured(key) for each in configurations)}
         floors = {key: floors[key] for key in wanted if key in floors}

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 PROJECT = "gan-benchmark"
 EVALUATION = "evaluation."  # + extractor + "." + protocol hash: the tag of a result, as JSON
+FINAL_SAMPLES, FINAL_INTERPOLATION = "final/samples", "final/interpolation"  # images, with `.png` as artifacts
 REQUEST_SECONDS = 10
 
 StoreError = (MlflowException, SQLAlchemyError)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan.config import PRECISIONS
+from gan.schema import PRECISIONS
 from gan.errors import UserError
 from gan.feed import Feed
 from gan.precision import autocast, resolve_precision

@@ -28,9 +28,11 @@ class Recorder:
     points: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     grids: list[tuple[int, Tensor]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
+    seconds: list[tuple[int, float]] = field(default_factory=list)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self.points.append((step, dict(values)))
+        self.seconds.append((step, values["time/seconds"]))
+        self.points.append((step, {key: value for key, value in values.items() if key != "time/seconds"}))
 
     def samples(self, step: int, images: Tensor) -> None:
         self.grids.append((step, images))
@@ -188,14 +190,15 @@ def test_the_best_generator_is_that_of_the_lowest_value_also_after_an_interrupti
     images: np.ndarray, tmp_path: Path
 ) -> None:
     config = configuration("wgan", "discriminator_steps=1")
-    values = {1: 9.0, 2: 3.0, 5: 4.0, 6: 5.0}
+    values = {0: 1.0, 1: 9.0, 2: 3.0, 5: 4.0, 6: 5.0}  # an untrained generator is measured, and never the best
     at_two, _ = run(config, images, tmp_path / "two", stop_after=2)
 
     def scripted(steps: list[int]) -> Evaluation:
         left = iter([values[step] for step in steps])
-        return Evaluation(list(values), lambda _network: {"curve/value": next(left)}, "curve/value")
+        return Evaluation([1, 2, 5, 6], lambda _network: {"curve/value": next(left)}, "curve/value")
 
-    run(config, images, tmp_path / "whole", stop_after=4, evaluation=scripted([1, 2]))
+    _, begun = run(config, images, tmp_path / "whole", stop_after=4, evaluation=scripted([0, 1, 2]))
+    assert [(step, v["curve/value"]) for step, v in begun.points if "curve/value" in v] == [(0, 1), (1, 9), (2, 3)]
     outcome, record = run(config, images, tmp_path / "whole", evaluation=scripted([5, 6]))
     assert (outcome.state.best_value, outcome.state.best_step) == (3.0, 2)
     assert [(step, v["curve/value"]) for step, v in record.points if "curve/value" in v] == [(5, 4.0), (6, 5.0)]
@@ -278,15 +281,54 @@ def test_a_training_that_diverges_says_so(images: np.ndarray, tmp_path: Path) ->
 def test_a_generator_whose_images_are_not_finite_has_diverged(images: np.ndarray, tmp_path: Path) -> None:
     """Its losses can be finite until the next step."""
 
+    calls = iter([False, True])  # before the first step, and after the second
+
     def break_network(network: nn.Module) -> dict[str, float]:
-        next(network.parameters()).data.fill_(float("nan"))
+        if next(calls):
+            next(network.parameters()).data.fill_(float("nan"))
         (samples,) = sample(network, seed=2000, num=4, latent_size=100, device=CPU)
         return {"curve/value": float(samples.float().mean())}
 
     evaluation = Evaluation([2], break_network, "curve/value")
     outcome, record = run(configuration("dcgan"), images, tmp_path, evaluation=evaluation)
     assert (outcome.diverged, outcome.finished, outcome.state.step) == (True, False, 2)
-    assert not [values for _, values in record.points if "curve/value" in values]
+    assert [step for step, values in record.points if "curve/value" in values] == [0]
+
+
+def test_the_clock_of_a_training_stops_while_it_is_measured_and_goes_on_after_an_interruption(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second here, and a measurement a thousand."""
+    now = 0.0
+
+    class Ticking(Recorder):
+        def progress(self, step: int, num_images: int) -> None:
+            nonlocal now
+            now += 1
+            super().progress(step, num_images)
+
+        def samples(self, step: int, images: Tensor) -> None:
+            nonlocal now
+            now += 1000
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        nonlocal now
+        now += 1000
+        return {"curve/value": 1.0}
+
+    monkeypatch.setattr("gan.training.time.perf_counter", lambda: now)
+    seconds: list[tuple[int, float]] = []
+    for stop_after in (4, None):
+        recorder = Ticking()
+        now += 12345  # from one process to the next
+        outcome = train(
+            configuration("wgan"), images, seed=3, device=CPU, checkpoints=Checkpoints(tmp_path, "test"),
+            observer=recorder, evaluation=Evaluation([2, 6], measure, "curve/value"),
+            stopping=lambda last=stop_after, told=recorder: told.steps[-1:] == [last],  # type: ignore[misc]
+        )  # fmt: skip
+        seconds += recorder.seconds
+    assert outcome.state.seconds == 6
+    assert dict(seconds) == {step: step for step in range(7)}
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from gan.errors import UserError
 from gan.precision import exact_float32
 from pipeline.metrics.backbones import fold_batchnorm
 from pipeline.metrics.distances import frechet_distance
-from pipeline.metrics.extractors import DEFAULT_EXTRACTOR, EXTRACTORS, Extractor, extract_features, load_extractor
+from pipeline.defaults import DEFAULT_EXTRACTOR
+from pipeline.metrics.extractors import EXTRACTORS, Extractor, extract_features, load_extractor
 from pipeline.metrics.names import metric_name
 
 CPU = torch.device("cpu")
