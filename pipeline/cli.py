@@ -198,14 +198,37 @@ def evaluate(
 @cli.command(cls=StageCommand)
 @click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write [default: reports/].")
 @click.option("--run", "run_ids", multiple=True, metavar="ID", help="Only these trainings; repeat it for several.")
-def report(directory: Path | None, run_ids: tuple[str, ...]) -> None:
-    """Write the tables, one for each protocol, from the tracking store."""
-    from pipeline.report import report as stage
+@click.option(
+    "--compare", nargs=2, metavar="A B", help="Instead: what differs between two runs or rows (id, variant or label)."
+)
+@click.option("--one-table", is_flag=True, help="Refuse runs that were not all measured under one protocol.")
+@click.option("--claims", type=FILE, metavar="FILE", help="Claims and their rules [default: experiments/claims.yaml].")
+@click.option(
+    "--training-images/--no-training-images", default=True, show_default=True,
+    help="Show the training images that are nearest to generated ones; without them the report can be published.",
+)  # fmt: skip
+def report(
+    directory: Path | None, run_ids: tuple[str, ...], compare: tuple[str, str] | None, one_table: bool,
+    claims: Path | None, training_images: bool,
+) -> None:  # fmt: skip
+    """Write the report: tables, curves, pictures and verdicts, from the tracking store.
+
+    reports/ then has report.md, report.html (one file, all pictures inside), tables.tex, results.json and CSV files.
+    """
+    from pipeline import report as stage
     from pipeline.tracking import connect, ui_hint
 
     store = connect()
-    result = stage(store=store, directory=directory or Workspace().reports, run_ids=run_ids)
-    click.echo(f"{result.text}\n\n{_short(result.markdown)}\n{ui_hint(store)}")
+    directory = directory or Workspace().reports
+    if compare is not None:
+        done = stage.compare(*compare, store=store, directory=directory, run_ids=run_ids)
+        click.echo(f"{done.text}\n\n{_short(done.markdown)}")
+        return
+    result = stage.report(
+        store=store, directory=directory, run_ids=run_ids, claims=claims, one_table=one_table,
+        training_images=training_images,
+    )  # fmt: skip
+    click.echo(f"{result.text}\n\n{_short(result.markdown)}\n{_short(result.html)}\n{ui_hint(store)}")
 
 
 @cli.command(cls=StageCommand)
@@ -247,7 +270,8 @@ def run(
         num_samples=num_samples, weights=weights, device=device, precision=precision,
         directory=directory or workspace.reports,
     )  # fmt: skip
-    click.echo(f"{result.report.text}\n\n{_short(result.report.markdown)}\n{ui_hint(store)}")
+    written = result.report
+    click.echo(f"{written.text}\n\n{_short(written.markdown)}\n{_short(written.html)}\n{ui_hint(store)}")
     if result.failed:
         cells = "; ".join(f"{name}: {reason}" for name, reason in result.failed)
         raise UserError(

@@ -17,6 +17,7 @@ from gan.schema import STRICT, Name, PositiveInt
 from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR
 from pipeline.metrics.extractors import EXTRACTORS
 from pipeline.validation import explain
+from pipeline.workspace import CLAIMS, experiments_directory
 from pipeline.yaml_loader import parse_yaml, read_yaml
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -69,12 +70,6 @@ class SuiteConfig:
     evaluation: EvaluationConfig
     cells: Annotated[tuple[CellConfig, ...], Field(min_length=1)]
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def experiments_directory() -> Path:
-    """Return the folder of the experiments: the working directory's own, else the one that is installed."""
-    own = Path.cwd() / "experiments"
-    return own if own.is_dir() else Path(__file__).parent.parent / "experiments"
 
 
 def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
@@ -155,7 +150,8 @@ def _find(name: str, directories: Sequence[Path], option: str, kind: str) -> Pat
     known: dict[str, Path] = {}
     for directory in directories:
         for path in sorted(directory.glob("*.yaml")):
-            known.setdefault(path.stem, path)
+            if path.name != CLAIMS:
+                known.setdefault(path.stem, path)
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)

@@ -25,7 +25,7 @@ class NumberRange(click.FloatRange):
         return self.fail(f"{value} is not a number.", param, ctx) if math.isnan(number) else number
 
 
-class TableChoice(click.ParamType):
+class TableChoice(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """An entry of a table whose module takes seconds to import: it is read when the option is given or shown."""
 
     name = "choice"

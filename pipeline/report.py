@@ -1,118 +1,166 @@
-"""The report stage: from the tracking store to tables, one for each protocol, and sample grids."""
+"""The report stage: from the tracking store to pages, tables and pictures, all from one model."""
 
-import re
+import hashlib
+import json
+import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import pandas as pd
-
-from gan.errors import UserError
-from gan.files import storage_errors, write_atomic, write_text_atomic
+from gan.files import storage_errors, write_bytes_atomic, write_text_atomic
 from pipeline import __version__
-from pipeline.reporting.frames import raw, raw_runs, written
+from pipeline.reporting.claims import load_claims
+from pipeline.reporting.comparison import compare_sides, find_side
+from pipeline.reporting.formats import MARKDOWN, PLAIN
+from pipeline.reporting.frames import written
+from pipeline.reporting.illustrations import illustrate
 from pipeline.reporting.labels import label
-from pipeline.reporting.markdown import Picture, render
-from pipeline.reporting.numbers import write_count
-from pipeline.reporting.results import Configuration, clean, read_results
+from pipeline.reporting.model import Report, build_report, require_one_table
+from pipeline.reporting.reading import read_results
+from pipeline.reporting.results import clean
 from pipeline.reporting.sentences import sentences
-from pipeline.reporting.tables import Table, build_tables
-from pipeline.tracking import Stage, Store
+from pipeline.reporting.tables import Table
+from pipeline.reporting.writing import files_of, set_document
+from pipeline.tracking import Run, Stage, Store
+from pipeline.workspace import CLAIMS, experiments_directory, installed_experiments
 
-SAMPLES = "final/samples.png"  # as the train stage stores it
+INDEX = ".report.json"  # the names of the files, so that the next report can remove those that it does not write
+SOFTWARE = f"gan-benchmark {__version__}"
+CONTENT = "content"  # tag of a report's run: digest of its files
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was written. text: the tables for a terminal. run_id: the run of the tracking store that holds the files."""
+class Written:
+    """A report on disk. text: its tables for a terminal. run_id: the run of the tracking store that holds the files."""
 
+    report: Report
     directory: Path
     markdown: Path
-    tables: tuple[Table, ...]
+    html: Path
     text: str
     run_id: str | None
 
 
-def report(*, store: Store, directory: Path, run_ids: Sequence[str] | None = None) -> Report:
-    """Write report.md with sample grids and CSV files, from all trainings of the store or from some of them.
+def report(
+    *,
+    store: Store,
+    directory: Path,
+    run_ids: Sequence[str] = (),
+    claims: Path | None = None,
+    one_table: bool = False,
+    training_images: bool = True,
+) -> Written:
+    """Write a report on all trainings of the store, or on some of them, as Markdown, HTML, LaTeX, CSV and JSON.
 
-    CSV: protocols.csv is the index; table-<protocol>.csv has the rows and runs-<protocol>.csv every run, unrounded.
-    The same store gives the same bytes. The files are logged as a run of their own.
-    Raises UserError where there is no training, an id is no training's, or the folder cannot be written.
+    claims: a YAML file with claims and the rules that decide them, instead of experiments/claims.yaml. one_table:
+    refuse rows of different protocols. training_images: also pictures in which images of the dataset are seen. The same
+    store gives the same bytes. The files are artifacts of a run of their own as well.
+
+    Raises UserError where there is no training, an id is no training's, the claims are not valid or the folder cannot
+    be written.
     """
-    results = read_results(store, run_ids or ())
-    labels = label(results.configurations)
-    tables = build_tables(results, labels)
+    made = build_report(store, run_ids, load_claims(_claims(claims)))
+    for run, reason in made.results.refused:
+        log.warning("run %s (%s) is refused: %s", run.run_id, clean(run.name), reason)
+    if one_table:
+        require_one_table(made.tables)
+    options = [
+        *(part for run_id in run_ids for part in ("--run", run_id)),
+        *(["--claims", str(claims)] if claims else []),
+    ]
+    command = shlex.join(["pipeline", "report", *options])
+    files = files_of(made, illustrate(made, store, training_images=training_images), command, SOFTWARE)
     with storage_errors(directory):
-        (directory / "images").mkdir(parents=True, exist_ok=True)
-        ordered = sorted(results.configurations, key=labels.of)
-        pictures = [_picture(each, labels.of(each), store, directory) for each in ordered]
-        text = render(results, labels, tables, pictures, _command(run_ids or ()), f"gan-benchmark {__version__}")
-        write_text_atomic(directory / "report.md", text)
-        files = [directory / "report.md", *_write_csv(tables, directory)]
-
-    with store.open_run(name="report", tags={"stage": Stage.REPORT}, description=_description(tables)) as writer:
-        for file in files:
-            writer.log_file(file, "report")
-        for picture in pictures:
-            if picture.file is not None:
-                writer.log_file(directory / picture.file, "report/images")
-    return Report(directory, files[0], tables, "\n\n".join(_plain(table) for table in tables), writer.run_id)
+        _write(files, directory)
+    run_id = _log(files, made, store, directory)
+    text = "\n\n".join(plain(table) for table in made.tables)
+    return Written(made, directory, directory / "report.md", directory / "report.html", text, run_id)
 
 
-def _picture(configuration: Configuration, label: str, store: Store, directory: Path) -> Picture:
-    """Copy the grid of the first seed that has one."""
-    for training in configuration.trainings:
-        run = training.run
-        if not training.is_finished:
-            continue
-        name = re.sub(r"[^A-Za-z0-9]+", "-", configuration.variant).strip("-")[:40]
-        file = f"images/{name}-s{re.sub('[^0-9]', '', training.seed)}-{run.run_id[:8]}.png"
-        with TemporaryDirectory() as folder:
-            try:
-                content = store.download(run, SAMPLES, Path(folder)).read_bytes()
-            except UserError:  # a run of an older version, or artifacts that were deleted
-                continue
-        write_atomic(directory / file, partial(_write, content))
-        steps = write_count(run.metrics.get("cost/discriminator_updates"))
-        return Picture(label, file, training.seed, steps, run.name)
-    return Picture(label, None, "", "", "")
+@dataclass(frozen=True)
+class Compared:
+    """A comparison on disk, and its text for a terminal."""
+
+    markdown: Path
+    text: str
 
 
-def _write(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
+def compare(first: str, second: str, *, store: Store, directory: Path, run_ids: Sequence[str] = ()) -> Compared:
+    """Write compare.md: in what two runs or rows differ. first, second: a run's id, a label or a variant.
+
+    Raises UserError where they cannot be told, or the folder cannot be written.
+    """
+    results = read_results(store, run_ids)
+    labels = label(results.configurations)
+    sides = [find_side(each, results, labels) for each in (first, second)]
+    command = _command(run_ids, ["--compare", first, second])
+    markdown, text = (
+        set_document(compare_sides(sides[0], sides[1], fmt, command, SOFTWARE), fmt) for fmt in (MARKDOWN, PLAIN)
+    )
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(directory / "compare.md", markdown)
+    return Compared(directory / "compare.md", text)
 
 
-def _write_csv(tables: Sequence[Table], directory: Path) -> list[Path]:
-    """Write the index of the protocols and, for each of them, the rows and the runs; return the files."""
-    frames = {}
-    index = []
-    for table in tables:
-        frames[f"table-{table.name}.csv"] = raw(table)
-        frames[f"runs-{table.name}.csv"] = raw_runs(table)
-        files = {"table": f"table-{table.name}.csv", "runs": f"runs-{table.name}.csv"}
-        index.append({"protocol": table.name, **files, **table.protocol})
-    frames["protocols.csv"] = pd.DataFrame(index).convert_dtypes()
-    for name, frame in frames.items():
-        write_text_atomic(directory / name, frame.to_csv(index=False, lineterminator="\n"))
-    return [directory / name for name in frames]
-
-
-def _plain(table: Table) -> str:
+def plain(table: Table) -> str:
     """Return a table for the terminal; what is best beyond doubt has a star."""
     heading = clean(table.title) + (f" (protocol {table.protocol_hash})" if table.protocol_hash else "")
-    frame = written(table, escape=clean, strong=lambda value: f"{value} *", costs=False)
-    grid = frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")
-    return "\n".join([heading, "", str(grid), "", *sentences(table, str, str)])
+    num_main = sum(metric.in_main for metric in table.metrics)
+    grid = PLAIN.grid(written(table, PLAIN, costs=False), num_main + 2)
+    return "\n".join([heading, "", grid, "", *sentences(table, PLAIN)])
 
 
-def _command(run_ids: Sequence[str]) -> str:
-    return shlex.join(["pipeline", "report", *(part for run_id in run_ids for part in ("--run", run_id))])
+def _command(run_ids: Sequence[str], options: Sequence[str]) -> str:
+    return shlex.join(["pipeline", "report", *(part for run_id in run_ids for part in ("--run", run_id)), *options])
+
+
+def _write(files: dict[str, bytes], directory: Path) -> None:
+    """Write the files, then remove those of the report before that are not among them."""
+    before = _names(directory / INDEX)
+    (directory / "images").mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_bytes_atomic(directory / name, content)
+    write_bytes_atomic(directory / INDEX, json.dumps(sorted(files)).encode())
+    for name in before - set(files):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _names(index: Path) -> set[str]:
+    """Return the names that an index lists, but for those of files elsewhere; none where it cannot be read."""
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    plausible = {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+    return {name for name in plausible if name.removeprefix("images/") == Path(name).name}
+
+
+def _log(files: dict[str, bytes], made: Report, store: Store, directory: Path) -> str:
+    """Store the files in the store's run of reports; an equal report is there already and stays."""
+    digest = hashlib.sha256(b"".join(f"{name}\0".encode() + content for name, content in sorted(files.items())))
+    tags = {"stage": Stage.REPORT, CONTENT: digest.hexdigest()[:32]}
+    before: list[Run] = store.find({"stage": Stage.REPORT})
+    if store.project_run is None and before and before[-1].tags.get(CONTENT) == tags[CONTENT]:
+        return before[-1].run_id
+    with store.open_run(name="report", tags=tags, description=_description(made.tables)) as writer:
+        writer.log_files(directory, sorted(files), "report")
+    return writer.run_id
 
 
 def _description(tables: Sequence[Table]) -> str:
     titles = "; ".join(dict.fromkeys(clean(table.title) for table in tables))
-    return f"Tables and sample grids: {titles[:1000]}. Read the artifact `report/report.md`."
+    return (
+        f"Report: {titles[:1000]}. Open the artifact `report/report.html` (all pictures inside) or `report/report.md`."
+    )
+
+
+def _claims(given: Path | None) -> Path:
+    """Return the file of claims: the one that is given, else the experiments' own, else the one that is installed."""
+    if given is not None:
+        return given
+    own = experiments_directory() / CLAIMS
+    return own if own.is_file() else installed_experiments() / CLAIMS

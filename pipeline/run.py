@@ -12,7 +12,7 @@ from pipeline.data.dataset import load_dataset
 from pipeline.evaluate import evaluate, evaluate_real
 from pipeline.measuring import Options
 from pipeline.prepare import prepare
-from pipeline.report import Report, report
+from pipeline.report import Written, report
 from pipeline.sample import SAMPLED, sample
 from pipeline.selection import Selection
 from pipeline.tracking import Store
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class SuiteResult:
     """What came of a suite. failed: cell name and reason."""
 
-    report: Report
+    report: Written
     failed: tuple[tuple[str, str], ...]
 
 

@@ -80,6 +80,7 @@ def evaluation_of(
         "reference": f"half for choices (split seed {SPLIT_SEED})",
         "num_reference": len(indices),
         "num_samples": len(indices),
+        "epochs_between": selection.every,
         "sampling_seed": SELECTION_SEED,
         "decides": _curve("fd", networks[0].name),
         "extractors": {network.name: dict(network.protocol) for network in networks},

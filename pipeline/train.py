@@ -162,6 +162,7 @@ def _evaluation(
         run.set_tags({BEST_STEP: config.num_steps(len(dataset.images))})
         return None
     evaluation, protocol = evaluation_of(selection, config, dataset, device, workspace)
+    run.set_tags({"selection": hash_of(protocol)[:8]})
     run.log_text(json.dumps(protocol, indent=2, sort_keys=True), "evaluation/selection.json")
     return evaluation
 

@@ -100,6 +100,6 @@ def _tags(model: type) -> tuple[Any, ...]:
 
 def _dataclasses_in(hint: Any) -> list[Any]:
     """Return the dataclasses that a type hint is made of."""
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):  # a validator in an annotation is an instance of one
         return [hint]
     return [d for argument in typing.get_args(hint) for d in _dataclasses_in(argument)]

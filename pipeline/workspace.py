@@ -34,3 +34,17 @@ class Workspace:
     def reports(self) -> Path:
         """Tables of the report stage."""
         return self.root / "reports"
+
+
+CLAIMS = "claims.yaml"  # of the experiments' folder: no variant
+
+
+def experiments_directory() -> Path:
+    """Return the folder of the experiments: the working directory's own, else the one that is installed."""
+    own = Path.cwd() / "experiments"
+    return own if own.is_dir() else installed_experiments()
+
+
+def installed_experiments() -> Path:
+    """Return the folder of the experiments that came with the package."""
+    return Path(__file__).parent.parent / "experiments"

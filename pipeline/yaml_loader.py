@@ -35,7 +35,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the plain data of a YAML text; `where` names it in errors."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         line = f" (line {mark.line + 1})" if mark else ""

@@ -12,28 +12,42 @@ PUBLISHED_EXTRACTOR = "inception"
 class Kind:
     """How to read a number.
 
-    better: which direction is, if any. scale: what tables multiply it by. column_of: for which checkpoints it is a
-    column of the main table; all numbers of both stand in a second one.
+    short: header of its column. better: which direction is, if any. scale: what tables multiply it by. column_of: for
+    which checkpoints it is a column of the main table; all numbers of both stand in a second one. decimals: of tables,
+    None for as many as three digits need.
     """
 
+    short: str
     title: str
     better: Literal["lower", "higher", ""]
     scale: float = 1.0
     column_of: Collection[str] = ()
+    decimals: int | None = None
 
 
+BEST_PREFIX = "best_"  # of the numbers of the generator that was best during training
 LAST, BOTH = ("last",), ("last", "best")
 KINDS: Mapping[str, Kind] = {
-    "fd": Kind("Frechet distance of the features' Gaussians", "lower", column_of=BOTH),
-    "kd": Kind("kernel distance, the unbiased squared MMD", "lower", scale=1000, column_of=LAST),
-    "fd_infinity": Kind("Frechet distance extrapolated to infinitely many generated images", "lower"),
-    "precision": Kind("share of generated images inside the real ones' manifold", "higher", column_of=LAST),
-    "recall": Kind("share of real images inside the generated ones' manifold", "higher", column_of=LAST),
-    "density": Kind("in how many real neighbourhoods a generated image lies, 1 where they are alike", "higher"),
-    "coverage": Kind("share of real images that have a generated one in their neighbourhood", "higher"),
-    "is": Kind("Inception score: how sure and how varied a classifier's answers are", "higher"),
-    "memorised": Kind("share of pairs in which the image is nearer to training images than an unseen real one", ""),
-    "authentic": Kind("share of images that are no closer to a training image than another training image is", ""),
+    "fd": Kind("FD", "Frechet distance of the features' Gaussians", "lower", column_of=BOTH, decimals=1),
+    "kd": Kind("KD", "kernel distance, the unbiased squared MMD", "lower", scale=1000, column_of=LAST),
+    "fd_infinity": Kind(
+        "FD∞", "Frechet distance extrapolated to infinitely many generated images", "lower", decimals=1
+    ),
+    "precision": Kind(
+        "precision", "share of generated images inside the real ones' manifold", "higher", column_of=LAST
+    ),
+    "recall": Kind("recall", "share of real images inside the generated ones' manifold", "higher", column_of=LAST),
+    "density": Kind(
+        "density", "in how many real neighbourhoods a generated image lies, 1 where they are alike", "higher"
+    ),
+    "coverage": Kind("coverage", "share of real images that have a generated one in their neighbourhood", "higher"),
+    "is": Kind("IS", "Inception score: how sure and how varied a classifier's answers are", "higher"),
+    "memorised": Kind(
+        "memorised", "share of pairs in which the image is nearer to training images than an unseen real one", ""
+    ),
+    "authentic": Kind(
+        "authentic", "share of images that are no closer to a training image than another training image is", ""
+    ),
 }
 
 
@@ -45,6 +59,15 @@ def metric_name(kind: str, extractor: str) -> str:
     if extractor == PUBLISHED_EXTRACTOR and kind in PUBLISHED:
         return PUBLISHED[kind]
     return f"{kind}_{extractor}"
+
+
+def header_of(name: str) -> str:
+    """Return a metric's name as a column of a table that states the feature space: FD, or FID where it is that."""
+    kind = kind_of(name)
+    if kind is None:
+        return name
+    short = KINDS[kind].short
+    return short.replace("FD", "FID").replace("KD", "KID") if name == PUBLISHED.get(kind) else short
 
 
 def kind_of(name: str) -> str | None:

@@ -1,10 +1,14 @@
-"""Tables as pandas frames: written cells for people, raw numbers for CSV."""
+"""Tables as pandas frames of written cells, for people. The numbers for machines are in `machine`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from pipeline.metrics.corruptions import CORRUPTIONS
+from pipeline.metrics.names import BEST_PREFIX
+from pipeline.reporting.budgets import View
+from pipeline.reporting.claims import Judgement
+from pipeline.reporting.curves import AXES
+from pipeline.reporting.formats import Format
 from pipeline.reporting.labels import Labels
 from pipeline.reporting.numbers import (
     NOTHING,
@@ -14,39 +18,51 @@ from pipeline.reporting.numbers import (
     write_estimate,
     write_seconds,
 )
-from pipeline.reporting.results import BEST_PREFIX, Configuration, Measured, Results
-from pipeline.reporting.tables import COSTS, Metric, Row, Table
+from pipeline.reporting.results import Configuration, Measured, Results
+from pipeline.reporting.stability import MEASURES, Stability
+from pipeline.reporting.tables import Metric, Row, Table, compare
 
 REAL = "real images"
-Escape = Callable[[str], str]
+ROW = "variant"
 
 
-def written(table: Table, *, escape: Escape, strong: Escape, costs: bool) -> pd.DataFrame:
-    """Return the main table as people read it, real images last. strong: marks the values that are best beyond doubt.
+def written(table: Table, fmt: Format, *, costs: bool = True) -> pd.DataFrame:
+    """Return the main table as people read it, real images last. What is best beyond doubt is strong.
 
     costs: with what the rows cost.
     """
-    frame = _written(table, [metric for metric in table.metrics if metric.in_main], escape, strong)
+    frame = _written(table, [metric for metric in table.metrics if metric.in_main], fmt)
     real = [*(["floor"] if table.floor else []), *("sanity" for _ in table.corrupted)]
-    frame["status"] = [*(escape(row.status) for row in table.rows), *real]
+    frame["diversity ↑"] = [*(_diversity(row.diversity) for row in table.rows), *(NOTHING for _ in real)]
+    frame["health"] = [*(fmt.escape(row.status) for row in table.rows), *real]
     if costs:
-        rows = [_written_costs(row, escape) for row in table.rows]
-        frame = frame.join(pd.DataFrame(rows))
+        frame = frame.join(pd.DataFrame([_written_costs(row, fmt) for row in table.rows]))
+    frame.columns = pd.Index([fmt.escape(str(column)) for column in frame.columns])
     return frame.fillna(NOTHING)
 
 
-def further(table: Table, *, escape: Escape) -> pd.DataFrame | None:
+def costs_of(table: Table, fmt: Format) -> pd.DataFrame:
+    """Return what the rows cost, as a table of its own."""
+    lines = [{ROW: fmt.escape(row.label)} | _written_costs(row, fmt) for row in table.rows]
+    return pd.DataFrame(lines).fillna(NOTHING)
+
+
+def further(table: Table, fmt: Format) -> pd.DataFrame | None:
     """Return the metrics that are not in the main table, or None where there are none."""
     metrics = [metric for metric in table.metrics if not metric.in_main]
-    return _written(table, metrics, escape, str).fillna(NOTHING) if metrics else None
+    if not metrics:
+        return None
+    frame = _written(table, metrics, fmt).fillna(NOTHING)
+    frame.columns = pd.Index([fmt.escape(str(column)) for column in frame.columns])
+    return frame
 
 
-def uncertainty(table: Table, *, escape: Escape) -> pd.DataFrame:
+def uncertainty(table: Table, fmt: Format) -> pd.DataFrame:
     """Return three kinds of uncertainty of the main metrics, kept apart: training, sampling, estimator."""
     lines = [
         {
-            "variant": escape(row.label),
-            "metric": escape(metric.title),
+            ROW: fmt.escape(row.label),
+            "metric": fmt.escape(metric.title),
             "mean": _number(row.estimates[metric.name].mean, metric),
             "over training seeds": _number(row.estimates[metric.name].spread, metric),
             "over sampling seeds": _number(row.sampling.get(metric.name), metric),
@@ -59,64 +75,46 @@ def uncertainty(table: Table, *, escape: Escape) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _written(table: Table, metrics: Sequence[Metric], escape: Escape, strong: Escape) -> pd.DataFrame:
-    best = {(verdict.metric.name, verdict.lowest) for verdict in table.verdicts if verdict.is_best}
-    decimals = {metric.name: _decimals(metric, table.rows) for metric in metrics}
+def at_equal_effort(views: Sequence[View], labels: Sequence[str], fmt: Format) -> pd.DataFrame:
+    """Return one line for each row and one column for each view; what is lowest beyond doubt is strong."""
+    lines = {label: {ROW: fmt.escape(label)} for label in labels}
+    for view in views:
+        header = f"{write_count(view.budget)} {AXES[view.axis].title}"
+        best = compare(view.estimates)
+        for label in labels:
+            text = _fixed(view.estimates.get(label), 1)
+            is_best = best is not None and best.is_best and best.lowest == label
+            lines[label][header] = fmt.best(text) if is_best else text
+    return pd.DataFrame(list(lines.values()))
+
+
+def steadiness(rows: Mapping[str, Stability], labels: Sequence[str], fmt: Format) -> pd.DataFrame:
+    """Return one line for each row and one column for each measure of the trainings' course."""
     lines = []
-    for row in table.rows:
-        values = {
-            escape(metric.title): (strong if (metric.name, row.label) in best else str)(
-                _cell(row.estimates.get(metric.name), metric, decimals[metric.name])
-            )
-            for metric in metrics
+    for label in labels:
+        found = rows[label].estimates
+        lines.append(
+            {ROW: fmt.escape(label)}
+            | {fmt.escape(each.header): _fixed(found.get(name), 2) for name, each in MEASURES.items()}
+        )
+    return pd.DataFrame(lines)
+
+
+def verdicts(judgements: Sequence[Judgement], fmt: Format) -> pd.DataFrame:
+    """Return one line for each claim. Their evidence is written in the same format already."""
+    lines = [
+        {
+            "claim": fmt.escape(each.claim.text),
+            "verdict": each.verdict if each.verdict == "undecided" else fmt.strong(each.verdict),
+            "evidence": each.evidence,
         }
-        seeds = str(row.num_seeds) if row.num_seeds == row.num_runs else f"{row.num_seeds} of {row.num_runs}"
-        lines.append({"variant": escape(row.label), "seeds": seeds} | values)
-    if table.floor is not None:
-        lines.append(_written_real(table, REAL, table.floor, metrics, decimals, escape))
-    lines += [
-        _written_real(table, f"{REAL} {_title(key)}", each, metrics, decimals, escape)
-        for key, each in sorted(table.corrupted.items(), key=lambda item: _order(item[0]))
+        for each in judgements
     ]
     return pd.DataFrame(lines)
 
 
-def raw(table: Table) -> pd.DataFrame:
-    """Return a table's numbers, unrounded and not scaled; what is missing is empty."""
-    lines: list[dict[str, object]] = [
-        {"row": row.label, "variant": row.configuration.variant, "config_hash": row.configuration.config_hash}
-        | {"num_seeds": row.num_seeds, "num_runs": row.num_runs, "status": row.status}
-        | {key: value for metric in table.metrics for key, value in _raw(metric.name, row.estimates).items()}
-        | {f"mean_{field}" if field == "seconds" else field: row.costs.get(field) for field in COSTS}
-        | {"device": row.device}
-        for row in table.rows
-    ]
-    if table.floor is not None:
-        lines.append({"row": REAL, "variant": "real", "status": "floor"} | _raw_real(table, table.floor))
-    for key, each in table.corrupted.items():
-        row = f"{REAL} {_title(key)}"
-        lines.append({"row": row, "variant": "real", "status": "sanity"} | _raw_real(table, each))
-    return pd.DataFrame(lines).convert_dtypes()
-
-
-def raw_runs(table: Table) -> pd.DataFrame:
-    """Return every run of a table with all its metrics, also those that are no column, unrounded and not scaled."""
-    lines: list[dict[str, object]] = []
-    for row in table.rows:
-        for training in row.configuration.trainings:
-            measured = training.measured.get(table.name)
-            lines.append(
-                {"row": row.label, "run_id": training.run.run_id, "seed": training.seed, "status": training.state}
-                | (_raw_measured(measured) if measured else {})
-            )
-    if table.floor is not None:
-        lines.append({"row": REAL} | _raw_measured(table.floor))
-    lines += [{"row": f"{REAL} {_title(key)}"} | _raw_measured(each) for key, each in table.corrupted.items()]
-    return pd.DataFrame(lines).convert_dtypes()
-
-
-def runs(results: Results, labels: Labels, escape: Escape) -> pd.DataFrame:
-    """Return all training runs, those that do not count last."""
+def runs(results: Results, labels: Labels, fmt: Format) -> pd.DataFrame:
+    """Return all training runs: those that count, then duplicates, then those that were refused."""
     ordered: Sequence[Configuration] = sorted(results.configurations, key=labels.of)
     lines = [
         {"run": training.run.name, "id": training.run.run_id, "row": labels.of(each), "seed": training.seed}
@@ -125,15 +123,45 @@ def runs(results: Results, labels: Labels, escape: Escape) -> pd.DataFrame:
         for training in each.trainings
     ]
     rows = {line["id"]: line["row"] for line in lines}
+    others = [(run, rows[counted], f"does not count: same as {counted}") for run, counted in results.duplicates]
+    others += [(run, NOTHING, f"refused: {reason}") for run, reason in results.refused]
     lines += [
-        {"run": run.name, "id": run.run_id, "row": rows[counted], "seed": run.tags.get("seed", "?")}
-        | {"status": run.tags.get("health") or run.status.lower(), "note": f"does not count: same as {counted}"}
-        for run, counted in results.duplicates
+        {"run": run.name, "id": run.run_id, "row": row, "seed": run.tags.get("seed", "?")}
+        | {"status": run.tags.get("health") or run.status.lower(), "note": note}
+        for run, row, note in others
     ]
-    return pd.DataFrame([{key: escape(value) for key, value in line.items()} for line in lines])
+    return pd.DataFrame([{key: fmt.escape(value) for key, value in line.items()} for line in lines])
+
+
+def _written(table: Table, metrics: Sequence[Metric], fmt: Format) -> pd.DataFrame:
+    best = {(verdict.metric.name, verdict.lowest) for verdict in table.verdicts if verdict.is_best}
+    decimals = {metric.name: _decimals(metric, table.rows) for metric in metrics}
+    lines = []
+    for row in table.rows:
+        values = {
+            metric.title: (fmt.best if (metric.name, row.label) in best else str)(
+                fmt.escape(_cell(row.estimates.get(metric.name), metric, decimals[metric.name]))
+            )
+            for metric in metrics
+        }
+        seeds = str(row.num_seeds) if row.num_seeds == row.num_runs else f"{row.num_seeds} of {row.num_runs}"
+        lines.append({ROW: fmt.escape(row.label), "seeds": seeds} | values)
+    if table.floor is not None:
+        lines.append(_written_real(table, REAL, table.floor, metrics, decimals, fmt))
+    lines += [
+        _written_real(table, f"{REAL} {title}", each, metrics, decimals, fmt)
+        for title, each in sorted(table.corrupted.items(), key=lambda item: _order(item[1], metrics))
+    ]
+    return pd.DataFrame(lines)
+
+
+def _order(real: Measured, metrics: Sequence[Metric]) -> float:
+    return real.metrics.get(metrics[0].name, 0.0) if metrics else 0.0
 
 
 def _decimals(metric: Metric, rows: Sequence[Row]) -> int:
+    if metric.decimals is not None:
+        return metric.decimals
     return decimals_of([row.estimates[metric.name].mean * metric.scale for row in rows if metric.name in row.estimates])
 
 
@@ -141,10 +169,19 @@ def _cell(value: Estimate | None, metric: Metric, decimals: int) -> str:
     if value is None:
         return NOTHING
     spread = None if value.spread is None else value.spread * metric.scale
-    return write_estimate(Estimate(value.mean * metric.scale, spread, value.num_seeds), decimals)
+    scaled = Estimate(value.mean * metric.scale, spread, value.num_seeds)
+    return write_estimate(scaled, decimals, fixed=metric.decimals is not None)
 
 
-def _written_costs(row: Row, escape: Escape) -> dict[str, str]:
+def _fixed(value: Estimate | None, decimals: int) -> str:
+    return NOTHING if value is None else write_estimate(value, decimals, fixed=True)
+
+
+def _diversity(value: Estimate | None) -> str:
+    return _fixed(value, 2)
+
+
+def _written_costs(row: Row, fmt: Format) -> dict[str, str]:
     def pair(name: str) -> str:
         generator, discriminator = (row.costs.get(f"{network}_{name}") for network in ("generator", "discriminator"))
         known = generator is not None or discriminator is not None
@@ -154,7 +191,7 @@ def _written_costs(row: Row, escape: Escape) -> dict[str, str]:
         "updates G / D": pair("updates"),
         "images seen": write_count(row.costs.get("total_images")),
         "seconds": write_seconds(row.costs.get("seconds")),
-        "device": escape(row.device),
+        "device": fmt.escape(row.device),
         "parameters G / D": pair("parameters"),
     }
 
@@ -165,47 +202,18 @@ def _written_real(
     real: Measured,
     metrics: Sequence[Metric],
     decimals: Mapping[str, int],
-    escape: Escape,
+    fmt: Format,
 ) -> dict[str, str]:
     """Return a row of real images; they have no checkpoints: the same number stands for last and best."""
     fewer = real.num_measured != table.protocol.get("num_samples")
     values = {
-        escape(metric.title): _cell(Estimate(value, None, 1), metric, decimals[metric.name])
+        metric.title: fmt.escape(_cell(Estimate(value, None, 1), metric, decimals[metric.name]))
         for metric in metrics
         if (value := real.metrics.get(metric.name.removeprefix(BEST_PREFIX))) is not None
     }
-    return {"variant": f"{label} ({real.num_measured:,} images)" if fewer else label, "seeds": NOTHING, **values}
+    shown = f"{label} ({real.num_measured:,} images)" if fewer else label
+    return {ROW: fmt.escape(shown), "seeds": NOTHING, **values}
 
 
 def _number(value: float | None, metric: Metric) -> str:
     return NOTHING if value is None else f"{value * metric.scale:.3g}"
-
-
-def _title(corruption: str) -> str:
-    known = CORRUPTIONS.get(corruption)
-    return known.title if known else corruption
-
-
-def _order(corruption: str) -> tuple[int, str]:
-    keys = list(CORRUPTIONS)
-    return (keys.index(corruption) if corruption in keys else len(keys)), corruption
-
-
-def _raw_real(table: Table, real: Measured) -> dict[str, object]:
-    return {f"{m.name}_mean": real.metrics[m.name] for m in table.metrics if m.name in real.metrics}
-
-
-def _raw_measured(measured: Measured) -> dict[str, object]:
-    """Return all numbers of one run with their uncertainties."""
-    numbers: dict[str, object] = {"num_measured": measured.num_measured}
-    for name, value in measured.metrics.items():
-        numbers[name] = value
-        for suffix, found in (("sampling_spread", measured.sampling_spread), ("error", measured.estimator_error)):
-            if name in found:
-                numbers[f"{name}_{suffix}"] = found[name]
-    return numbers
-
-
-def _raw(name: str, estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
-    value = estimates.get(name)
-    return {f"{name}_mean": value.mean if value else None, f"{name}_spread": value.spread if value else None}

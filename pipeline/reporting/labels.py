@@ -1,11 +1,10 @@
 """Row labels, made from what the runs were trained with and from nothing else."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.reporting.results import Configuration, clean
+from pipeline.reporting.results import Configuration
 
 HASH_DIGITS = 8
 Key = tuple[str, str]  # variant, config_hash
@@ -15,7 +14,7 @@ Key = tuple[str, str]  # variant, config_hash
 class Labels:
     """A label of its own for every configuration.
 
-    common: the overrides of all of them, which the labels leave out. hashed: whether some differ by their hash alone.
+    common: the changes that all have, which the labels leave out. hashed: whether some differ by their hash alone.
     """
 
     by_key: Mapping[Key, str]
@@ -33,19 +32,20 @@ def key_of(configuration: Configuration) -> Key:
 
 
 def label(configurations: Sequence[Configuration]) -> Labels:
-    """Name each configuration by its variant and the overrides that not all have.
+    """Name each configuration by its variant and those changes of the variant's file that not all have.
 
-    Where that leaves two alike: by the logged parameters in which those differ; where these are alike too, by the
-    configuration's hash.
+    Where that leaves two alike: by the fields in which those differ; where these are alike too, by the configuration's
+    hash.
     """
-    overrides = {key_of(each): split_overrides(each.overrides) for each in configurations}
-    common = [text for text in next(iter(overrides.values()), []) if all(text in texts for texts in overrides.values())]
-    details = {key: [text for text in texts if text not in common] for key, texts in overrides.items()}
+    changes = {key_of(each): _changes(each) for each in configurations}
+    common = [text for text in next(iter(changes.values()), []) if all(text in texts for texts in changes.values())]
+    details = {key: [text for text in texts if text not in common] for key, texts in changes.items()}
 
     for group in _alike(configurations, details):
-        differing = _differing_params(group)
+        differing = _differing_fields(group)
         for each in group:
-            details[key_of(each)] += [f"{_short(name)}={clean(each.params.get(name, '?'))}" for name in differing]
+            fields = [f"{name}={each.fields[name]}" for name in differing if name in each.fields]
+            details[key_of(each)] += [text for text in fields if text not in details[key_of(each)]]
     alike = _alike(configurations, details)
     for group in alike:
         digits = _distinct_digits([each.config_hash for each in group])
@@ -54,10 +54,8 @@ def label(configurations: Sequence[Configuration]) -> Labels:
     return Labels({key: _text(key[0], texts) for key, texts in details.items()}, common, bool(alike))
 
 
-def split_overrides(text: str) -> list[str]:
-    """Split "a=1 b.c=[2, 3]" into its overrides, sorted; of several for one field the last counts, as it does there."""
-    parts = re.split(r" (?=[A-Za-z_][\w.]*=)", text) if text else []
-    return sorted({part.partition("=")[0]: part for part in parts}.values())
+def _changes(configuration: Configuration) -> list[str]:
+    return [f"{name}={configuration.fields[name]}" for name in sorted(configuration.overridden)]
 
 
 def _alike(configurations: Sequence[Configuration], details: Mapping[Key, Sequence[str]]) -> list[list[Configuration]]:
@@ -68,8 +66,8 @@ def _alike(configurations: Sequence[Configuration], details: Mapping[Key, Sequen
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _differing_params(group: Sequence[Configuration]) -> list[str]:
-    counts = Counter(item for each in group for item in each.params.items())
+def _differing_fields(group: Sequence[Configuration]) -> list[str]:
+    counts = Counter(item for each in group for item in each.fields.items())
     return sorted({name for (name, _), count in counts.items() if count < len(group)})
 
 
@@ -78,10 +76,6 @@ def _distinct_digits(hashes: Sequence[str]) -> int:
     longest = max(map(len, hashes))
     lengths = range(HASH_DIGITS, longest)
     return next((digits for digits in lengths if len({text[:digits] for text in hashes}) == len(hashes)), longest)
-
-
-def _short(name: str) -> str:
-    return clean(name.removeprefix("gan."))
 
 
 def _text(variant: str, details: Sequence[str]) -> str:

@@ -37,14 +37,18 @@ def decimals_of(values: Sequence[float], digits: int = 3) -> int:
     return min(max(digits - _magnitude(largest) - 1, 1), MOST_DECIMALS)
 
 
-def write_estimate(value: Estimate, decimals: int) -> str:
-    """Write "12.3 ± 0.4", or "12.3" for one seed; with more decimals where the spread or a small mean needs them."""
+def write_estimate(value: Estimate, decimals: int, *, fixed: bool = False) -> str:
+    """Write "12.3 ± 0.4", or "12.3" for one seed.
+
+    With more decimals where the spread or a small mean needs them, unless their number is fixed.
+    """
     if not math.isfinite(value.mean):
         return "nan"
-    needed = [0 if value.mean == 0 else -_magnitude(value.mean)]
-    if value.spread:
-        needed.append(-_magnitude(value.spread))
-    decimals = min(max(decimals, *needed), decimals + 3, MOST_DECIMALS)
+    if not fixed:
+        needed = [0 if value.mean == 0 else -_magnitude(value.mean)]
+        if value.spread:
+            needed.append(-_magnitude(value.spread))
+        decimals = min(max(decimals, *needed), decimals + 3, MOST_DECIMALS)
     mean = f"{round(value.mean, decimals) + 0.0:.{decimals}f}"  # + 0.0: no "-0.0"
     return mean if value.spread is None else f"{mean} ± {value.spread:.{decimals}f}"
 

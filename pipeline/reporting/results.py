@@ -1,17 +1,19 @@
-"""What the tracking store says: trainings by configuration, their measurements, and the floors."""
+"""What a report is made of: trainings by configuration, their measurements, and the floors."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gan.errors import UserError
-from pipeline.tracking import EVALUATION, Run, Stage, Store
+from pipeline.identity import flatten, write_value
+from pipeline.reporting.curves import Curve, Trajectory
+from pipeline.tracking import Run
 
 FINISHED = "FINISHED"
 DIVERGED = "diverged"
-BEST_PREFIX = "best_"
 AT_BEST = " at best"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,37 @@ class Measured:
 
 @dataclass(frozen=True)
 class Training:
-    """A run of the train stage with its measurements, by protocol hash; only a finished run has any that count."""
+    """A run of the train stage with its measurements, by protocol hash; only a finished run has any that count.
+
+    curves: by metric, those that the report is made of.
+    """
 
     run: Run
     measured: Mapping[str, Measured]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def seed(self) -> str:
         """The training seed."""
         return clean(self.run.tags.get("seed", "?"))
+
+    @property
+    def selection(self) -> str:
+        """Hash of the protocol of the measurements during training, "" where there were none."""
+        return clean(self.run.tags.get("selection", ""))
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The curves and what a step costs."""
+        metrics = self.run.metrics
+        steps, updates = (metrics.get(f"cost/{name}") for name in ("discriminator_updates", "generator_updates"))
+        images = metrics.get("cost/total_images")
+        return Trajectory(
+            self.seed,
+            self.curves,
+            discriminator_steps=max(1, round(steps / updates)) if steps and updates else 1,
+            batch_size=images / steps if steps and images else 1.0,
+        )
 
     @property
     def is_finished(self) -> bool:
@@ -58,22 +82,31 @@ class Training:
 class Configuration:
     """Trainings that differ in nothing but the seed, by seed: one row of a table.
 
-    config_hash: of configuration, images and code. A run without that tag stands alone, under its fingerprint.
+    config_hash: of configuration, images and code. config: the resolved configuration, of which that is the hash.
     """
 
     variant: str
     config_hash: str
     trainings: Sequence[Training]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def overrides(self) -> str:
-        """What was set beside the variant's file, as on the command line."""
-        return clean(self.trainings[0].run.tags.get("overrides", ""))
+    def fields(self) -> Mapping[str, str]:
+        """All fields of the configuration by dotted name as `--set` reads them, the dataset and a hash of the code."""
+        written = {name: clean(write_value(value)) for name, value in flatten(self.config).items() if name != "title"}
+        code = clean(self.trainings[0].run.tags.get("code_hash", ""))[:8]
+        return written | {"dataset": self.dataset, "code": code}
 
     @property
-    def params(self) -> Mapping[str, str]:
-        """The logged parameters."""
-        return self.trainings[0].run.params
+    def overridden(self) -> Mapping[str, Any]:
+        """Values of the fields in which the configuration differs from its variant's file."""
+        values = flatten(self.config)
+        return {name: values[name] for name in self.trainings[0].run.tags.get("changed", "").split() if name in values}
+
+    @property
+    def dataset(self) -> str:
+        """Name of the images."""
+        return clean(self.trainings[0].run.tags.get("dataset", ""))
 
     @property
     def dataset_digest(self) -> str:
@@ -87,17 +120,18 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report is made of.
+    """All that a report is made of but for the curves and pictures.
 
     floors: measurements of real images, by protocol hash. corrupted: those of real images that were made worse, in
     what way by protocol hash. duplicates: runs that do not count, each with the id of the
-    run of the same fingerprint that does.
+    run of the same fingerprint that does. refused: runs that cannot be trusted, and why.
     """
 
     configurations: Sequence[Configuration]
     floors: Mapping[str, Measured]
     duplicates: Sequence[tuple[Run, str]]
     corrupted: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
+    refused: Sequence[tuple[Run, str]] = ()
 
     @property
     def protocols(self) -> Mapping[str, Mapping[str, Any]]:
@@ -107,115 +141,7 @@ class Results:
         return {m.protocol_hash: m.protocol for m in measured}
 
 
-def read_results(store: Store, run_ids: Sequence[str] = ()) -> Results:
-    """Read all trainings, or those of `run_ids` and the floors of their protocols.
-
-    Raises UserError where there is no training, an id is no training's, or a measurement cannot be read.
-    """
-    runs = [_training_run(store, run_id) for run_id in run_ids] or store.find({"stage": Stage.TRAIN})
-    if not runs:
-        raise UserError(
-            f"There is no training in {store.uri} to report on. Train something first: "
-            "`pipeline train --variant dcgan` or `make demo`. MLFLOW_TRACKING_URI selects another store."
-        )
-    counted, duplicates = _without_duplicates(runs)
-    configurations = _grouped(Training(run, _measured(run) if run.status == FINISHED else {}) for run in counted)
-    floors: dict[str, Measured] = {}
-    corrupted: dict[str, dict[str, Measured]] = {}
-    for run in _by_age(store.find({"stage": Stage.REAL})):
-        corruption = run.tags.get("images", "real")
-        for key, each in _measured(run).items():  # the oldest one counts
-            if corruption == "real":
-                floors.setdefault(key, each)
-            else:
-                corrupted.setdefault(key, {}).setdefault(clean(run.tags.get("images_title") or corruption), each)
-    if run_ids:
-        wanted = {key for key in {*floors, *corrupted} if any(each.is_measured(key) for each in configurations)}
-        floors = {key: floors[key] for key in wanted if key in floors}
-        corrupted = {key: corrupted[key] for key in wanted if key in corrupted}
-    return Results(configurations, floors, duplicates, corrupted)
-
-
 def clean(text: str) -> str:
     """Return a text of the store as one line without control characters."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())
-
-
-def seed_order(seed: str) -> tuple[int, str]:
-    """Sort key that puts 2 before 10."""
-    return (int(seed) if seed.isdecimal() else -1, seed)
-
-
-def _training_run(store: Store, run_id: str) -> Run:
-    run = store.get(run_id)
-    if run.tags.get("stage") != Stage.TRAIN:
-        raise UserError(f"--run: '{run_id}' ({clean(run.name)}) is not a training run. `mlflow ui` lists them.")
-    return run
-
-
-def _by_age(runs: Iterable[Run]) -> list[Run]:
-    """Sort oldest first; the same run given twice is one."""
-    return sorted({run.run_id: run for run in runs}.values(), key=lambda run: (run.start_time, run.run_id))
-
-
-def _without_duplicates(runs: Iterable[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
-    """Keep one run of each fingerprint: the oldest finished one, else the newest that diverged, else the newest."""
-    same: dict[str, list[Run]] = {}
-    for run in _by_age(runs):
-        same.setdefault(run.tags.get("fingerprint") or run.run_id, []).append(run)
-    counted, duplicates = [], []
-    for group in same.values():
-        finished = [run for run in group if run.status == FINISHED]
-        diverged = [run for run in group if run.tags.get("health") == DIVERGED]
-        kept = (finished or diverged[-1:] or group[-1:])[0]
-        counted.append(kept)
-        duplicates += [(run, kept.run_id) for run in group if run is not kept]
-    return counted, duplicates
-
-
-def _grouped(trainings: Iterable[Training]) -> list[Configuration]:
-    groups: dict[tuple[str, str], list[Training]] = {}
-    for training in trainings:
-        tags = training.run.tags
-        config_hash = tags.get("config_hash") or tags.get("fingerprint") or training.run.run_id
-        groups.setdefault((clean(tags.get("variant", "?")), config_hash), []).append(training)
-    return [
-        Configuration(variant, config_hash, sorted(group, key=lambda each: seed_order(each.seed)))
-        for (variant, config_hash), group in sorted(groups.items(), key=lambda item: item[0])
-    ]
-
-
-def _measured(run: Run) -> dict[str, Measured]:
-    """Read a run's measurements by protocol hash."""
-    results: dict[str, list[Mapping[str, Any]]] = {}
-    try:
-        for tag in sorted(tag for tag in run.tags if tag.startswith(EVALUATION)):
-            content = json.loads(run.tags[tag])
-            results.setdefault(str(content["protocol_hash"]), []).append(content)
-        return {key: _merged(contents) for key, contents in results.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"run {run.run_id} ({clean(run.name)}): its tag {clean(tag)} is not a result of `pipeline evaluate`. "
-            "Delete the tag in `mlflow ui` and evaluate the run again."
-        ) from error
-
-
-def _merged(contents: Sequence[Mapping[str, Any]]) -> Measured:
-    """Put the results of a run's checkpoints under one protocol together."""
-    values: dict[str, dict[str, float]] = {"metrics": {}, "sampling_spread": {}, "estimator_error": {}}
-    flags: set[str] = set()
-    for content in contents:
-        result = content["result"]
-        is_best = result["checkpoint"] == "best"
-        flags |= {f"{flag}{AT_BEST}" if is_best else str(flag) for flag in result["flags"]}
-        for field_name, found in values.items():
-            prefix = BEST_PREFIX if is_best else ""
-            found |= {f"{prefix}{name}": float(value) for name, value in result[field_name].items()}
-    return Measured(
-        protocol_hash=str(contents[0]["protocol_hash"]),
-        protocol=dict(contents[0]["protocol"]),
-        num_measured=int(contents[0]["result"]["num_measured"]),
-        flags=sorted(flags - {f"{flag}{AT_BEST}" for flag in flags}),  # said of the last one, it need not be said twice
-        **values,
-    )

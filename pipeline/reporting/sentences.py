@@ -1,21 +1,20 @@
 """What a table shows, in words."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.reporting.formats import Format, Markup
 from pipeline.reporting.results import clean
 from pipeline.reporting.tables import Table, Verdict
 
-Markup = Callable[[str], str]
 
-
-def sentences(table: Table, name: Markup, code: Markup) -> list[str]:
-    """Return what follows from a table, and what is missing in it. name, code: markup of labels, and of commands."""
+def sentences(table: Table, fmt: Format) -> list[str]:
+    """Return what follows from a table, and what is missing in it."""
     return [
-        *(_verdict(verdict, name, code) for verdict in table.verdicts),
-        *_incomplete(table, name),
-        *_floor(table, name, code),
+        *(_verdict(verdict, fmt.name, fmt.code) for verdict in table.verdicts),
+        *_incomplete(table, fmt),
+        *_floor(table, fmt),
     ]
 
 
@@ -37,16 +36,17 @@ def _verdict(verdict: Verdict, name: Markup, code: Markup) -> str:
     return " ".join(parts)
 
 
-def _incomplete(table: Table, name: Markup) -> list[str]:
+def _incomplete(table: Table, fmt: Format) -> list[str]:
     return [
-        f"{name(row.label)}: the mean is over {row.num_seeds} of {row.num_runs} runs ({row.status})."
+        f"{fmt.name(row.label)}: the mean is over {row.num_seeds} of {row.num_runs} runs ({fmt.escape(row.status)})."
         for row in table.rows
         if 0 < row.num_seeds < row.num_runs
     ]
 
 
-def _floor(table: Table, name: Markup, code: Markup) -> list[str]:
+def _floor(table: Table, fmt: Format) -> list[str]:
     """Say how the floor was measured, or how to get what is missing."""
+    code = fmt.code
     if table.protocol_hash is None:
         command = code("pipeline evaluate --variant NAME")
         return [f"No run of these rows was measured, and nothing else on their dataset: {command} does it."]
@@ -56,8 +56,9 @@ def _floor(table: Table, name: Markup, code: Markup) -> list[str]:
     num_samples = table.protocol.get("num_samples")
     if table.floor.num_measured == num_samples:
         return []
+    wanted = fmt.escape(str(num_samples))
     return [
-        f"{name('Real images')}: measured with {table.floor.num_measured:,} images instead of {num_samples}, all that "
+        f"Real images: measured with {table.floor.num_measured:,} images instead of {wanted}, all that "
         "the other half has. Frechet distances grow as images get fewer: with as many, the floor would be lower."
     ]
 

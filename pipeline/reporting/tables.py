@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from pipeline.metrics.names import KINDS, kind_of
+from pipeline.metrics.names import BEST_PREFIX, KINDS, header_of, kind_of
 from pipeline.reporting.labels import Labels
 from pipeline.reporting.numbers import Estimate, estimate
-from pipeline.reporting.results import AT_BEST, BEST_PREFIX, Configuration, Measured, Results, Training, clean
+from pipeline.reporting.results import AT_BEST, Configuration, Measured, Results, Training, clean
 
+ARROWS = {"lower": "↓", "higher": "↑"}
+DIVERSITY = "health/diversity"
 COSTS = {  # field of a row -> metric of the train stage
     "generator_updates": "cost/generator_updates",
     "discriminator_updates": "cost/discriminator_updates",
@@ -24,15 +26,18 @@ COSTS = {  # field of a row -> metric of the train stage
 
 @dataclass(frozen=True)
 class Metric:
-    """A column. scale: what the table multiplies by. in_main: whether it stands in the main table.
+    """A column.
 
-    ranked: lower is better and rows are compared by it.
+    scale: what the table multiplies by. in_main: whether it stands in the main table. checkpoint: whose number it is,
+    said in the header where both have a column. decimals: None for as many as three digits need.
     """
 
     name: str
     scale: float
     better: str
     in_main: bool
+    checkpoint: str = ""
+    decimals: int | None = None
 
     @property
     def ranked(self) -> bool:
@@ -48,8 +53,9 @@ class Metric:
     @property
     def title(self) -> str:
         """The header."""
-        scale = f" x {self.scale:g}" if self.scale != 1 else ""
-        return f"{self.label}{scale}{ {'lower': ' ↓', 'higher': ' ↑'}.get(self.better, '') }"
+        scale = f"×{self.scale:g}" if self.scale != 1 else ""
+        words = [header_of(self.name.removeprefix(BEST_PREFIX)), scale, self.checkpoint, ARROWS.get(self.better, "")]
+        return " ".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Row:
 
     sampling, errors: means of the runs' spreads over sampling seeds and of their estimators' errors, by metric.
     num_seeds: how many were measured, num_runs: of how many. costs: means over the finished runs, else over all.
+    diversity: of the last samples of finished runs, in units of real images'.
     """
 
     label: str
@@ -70,16 +77,16 @@ class Row:
     status: str
     device: str
     costs: Mapping[str, float]
+    diversity: Estimate | None = None
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How the row with the lowest mean of a metric stands to all others, as labels.
+class Comparison:
+    """How the row with the lowest mean stands to all others, as labels.
 
     ties: their intervals mean ± spread touch. unknown: one of the two has one seed only, and so no spread.
     """
 
-    metric: Metric
     lowest: str
     ties: Sequence[str]
     unknown: Sequence[str]
@@ -89,6 +96,13 @@ class Verdict:
     def is_best(self) -> bool:
         """Whether the row is better than every other one."""
         return self.num_others > 0 and not self.ties and not self.unknown
+
+
+@dataclass(frozen=True)
+class Verdict(Comparison):
+    """The comparison of all rows by a metric."""
+
+    metric: Metric
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,8 @@ def metric_of(name: str) -> Metric:
     if kind is None:
         return Metric(name, 1.0, "", in_main=False)
     checkpoint = "last" if plain == name else "best"
-    return Metric(name, kind.scale, kind.better, in_main=checkpoint in kind.column_of)
+    said = checkpoint if checkpoint == "best" or "best" in kind.column_of else ""
+    return Metric(name, kind.scale, kind.better, checkpoint in kind.column_of, said, kind.decimals)
 
 
 def build_tables(results: Results, labels: Labels) -> tuple[Table, ...]:
@@ -162,21 +177,23 @@ def _table(
 ) -> Table:
     floor = results.floors.get(protocol_hash or "")
     corrupted = results.corrupted.get(protocol_hash or "", {})
-    rows = [_row(each, protocol_hash or "", labels.of(each)) for each in configurations]
+    rows = [row_of(each, protocol_hash or "", labels.of(each)) for each in configurations]
     names = {name for row in rows for name in row.estimates} | set(floor.metrics if floor else ())
     metrics = sorted(map(metric_of, names), key=_column_order)
     first = metrics[0].name if metrics and metrics[0].ranked else ""
     rows.sort(key=lambda row: (_finite_mean(row, first), row.label))
-    verdicts = [verdict for metric in metrics if metric.ranked and (verdict := _compare(metric, rows))]
+    verdicts = [verdict for metric in metrics if metric.ranked and (verdict := _verdict(metric, rows))]
     return Table(protocol_hash, protocol, metrics, rows, floor, verdicts, corrupted)
 
 
-def _row(configuration: Configuration, protocol_hash: str, label: str) -> Row:
+def row_of(configuration: Configuration, protocol_hash: str, label: str) -> Row:
+    """Return a configuration's row in the table of a protocol."""
     trainings = configuration.trainings
     measured = [each.measured[protocol_hash] for each in trainings if protocol_hash in each.measured]
     names = sorted({name for each in measured for name in each.metrics})
     finished = [each for each in trainings if each.is_finished] or list(trainings)
     costs = {field: [t.run.metrics[key] for t in finished if key in t.run.metrics] for field, key in COSTS.items()}
+    diversities = [t.run.metrics[DIVERSITY] for t in trainings if t.is_finished and DIVERSITY in t.run.metrics]
     states = Counter(_state(each, protocol_hash) for each in trainings)
     return Row(
         label=label,
@@ -191,6 +208,7 @@ def _row(configuration: Configuration, protocol_hash: str, label: str) -> Row:
         else ", ".join(f"{states[state]} {state}" for state in sorted(states)),
         device="; ".join(sorted({clean(each.run.tags.get("device", "?")) for each in finished})),
         costs={field: fmean(values) for field, values in costs.items() if values},
+        diversity=estimate(diversities) if diversities else None,
     )
 
 
@@ -220,17 +238,21 @@ def _finite_mean(row: Row, name: str) -> float:
     return mean if math.isfinite(mean) else math.inf
 
 
-def _compare(metric: Metric, rows: Sequence[Row]) -> Verdict | None:
-    """Compare the row with the lowest mean with all others; None where nothing was measured."""
-    measured = [row for row in rows if _finite_mean(row, metric.name) < math.inf]
+def compare(estimates: Mapping[str, Estimate | None]) -> Comparison | None:
+    """Compare the row with the lowest mean with all others, by label; None where there is no finite mean."""
+    measured = {label: each for label, each in estimates.items() if each is not None and math.isfinite(each.mean)}
     if not measured:
         return None
-    lowest, *others = sorted(measured, key=lambda row: (row.estimates[metric.name].mean, row.label))
-    overlaps = {row.label: lowest.estimates[metric.name].overlaps(row.estimates[metric.name]) for row in others}
-    return Verdict(
-        metric=metric,
-        lowest=lowest.label,
+    lowest, *others = sorted(measured, key=lambda label: (measured[label].mean, label))
+    overlaps = {label: measured[lowest].overlaps(measured[label]) for label in others}
+    return Comparison(
+        lowest=lowest,
         ties=[label for label, overlap in overlaps.items() if overlap],
         unknown=[label for label, overlap in overlaps.items() if overlap is None],
         num_others=len(others),
     )
+
+
+def _verdict(metric: Metric, rows: Sequence[Row]) -> Verdict | None:
+    found = compare({row.label: row.estimates.get(metric.name) for row in rows})
+    return None if found is None else Verdict(**vars(found), metric=metric)

@@ -121,6 +121,12 @@ class RunWriter:
         """Store a file as an artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
+    def log_files(self, directory: Path, names: Sequence[str], folder: str) -> None:
+        """Store files, by their names below a directory, as artifacts below a folder."""
+        for name in names:
+            parent = Path(name).parent
+            self.log_file(directory / name, folder if parent == Path() else f"{folder}/{parent}")
+
     def describe(self, markdown: str) -> None:
         """Set the text that the run's page shows."""
         self.set_tags({"mlflow.note.content": markdown})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 from mlflow import MlflowClient
@@ -19,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import UserError
 from pipeline.mlflow_plugin import first_use_lock
+from pipeline.tracking.histories import Points, histories
 from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage, end_active_run, impatient, shown
 
 for _name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
@@ -77,6 +79,27 @@ class Store:
         """Return the steps at which a run has points, by curve."""
         curves = self.client.get_run(run_id).data.metrics
         return {key: {point.step for point in self.client.get_metric_history(run_id, key)} for key in curves}
+
+    def histories(
+        self, run_ids: Sequence[str], metrics: Sequence[str], steps: Sequence[int] | None = None
+    ) -> dict[str, dict[str, Points]]:
+        """Return curves by run and metric, each a step and a value a row [N, 2]; of all steps or of some."""
+        return histories(self.client, run_ids, metrics, steps)
+
+    def artifacts(self, run: Run, folder: str) -> list[str]:
+        """Return the paths of the files in a folder of a run's artifacts, sorted; none where it is not there."""
+        try:
+            return sorted(file.path for file in self.client.list_artifacts(run.run_id, folder) if not file.is_dir)
+        except (MlflowException, OSError):
+            return []
+
+    def read_artifact(self, run: Run, path: str) -> bytes | None:
+        """Return the content of an artifact, or None where there is none."""
+        with TemporaryDirectory() as folder:
+            try:
+                return self.download(run, path, Path(folder)).read_bytes()
+            except (UserError, OSError):
+                return None
 
     def download(self, run: Run, path: str, target: Path) -> Path:
         """Copy an artifact of a run into a folder and return its path.

@@ -5,24 +5,35 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from mlflow.entities import Metric
+from PIL import Image
 
 from gan.errors import UserError
-from pipeline.report import Report, report
-from pipeline.tracking import Stage, Store, connect
+from pipeline.identity import config_hash_of
+from pipeline.images import grid
+from pipeline.report import Written, compare, report
+from pipeline.tracking import FINAL_INTERPOLATION, FINAL_SAMPLES, RunWriter, Stage, Store, connect
 from pipeline.tracking.runs import end_active_run
 
 GOLDEN = Path(__file__).with_name("golden") / "report.md"  # UPDATE_GOLDEN=1 writes it anew
 HOSTILE = "a|b <script>alert(1)</script>\n# *x* [l](u) `c` \\"
 FACES, OTHER = "f" * 64, "0" * 64
-LITE = {"dataset": "faces", "dataset_digest": FACES, "num_reference": 1000, "num_samples": 1000, "extractor": "Lite0"}
+CODE = "c" * 64
+LITE = {
+    "dataset": "faces", "dataset_digest": FACES, "num_reference": 1000, "num_samples": 1000, "extractor": "Lite0",
+    "feature_space": "lite",
+}  # fmt: skip
 INCEPTION = LITE | {"num_samples": 500, "extractor": "Inception-v3 | pool3", "layer": "2048"}
 COSTS = {
     "cost/generator_updates": 200.0,
@@ -48,32 +59,58 @@ class Library:
         *,
         status: str = "FINISHED",
         seconds: float = 100.0,
-        fingerprint: str | None = None,
-        params: Mapping[str, object] | None = None,
+        changed: Mapping[str, object] | None = None,
+        label: str | None = None,
+        curve: Sequence[float] = (),
         **tags: str,
     ) -> None:
         variant, _, seed = name.removesuffix("-again").rpartition("-s")
         variant = tags.pop("variant", variant)
-        defaults = {"dataset": "faces", "dataset_digest": FACES, "overrides": "", "health": "", "device": "cpu (2)"}
-        all_tags = {"stage": Stage.TRAIN, "variant": variant, "seed": seed} | defaults | tags
-        all_tags["config_hash"] = "-".join(["h", variant, all_tags["overrides"], all_tags["dataset"]])
-        all_tags["fingerprint"] = fingerprint or f"{all_tags['config_hash']}-{seed}"
+        images = {"dataset": "faces", "dataset_digest": FACES, "device": "cpu (2)", "health": ""} | tags
+        config = {"variant": variant, "title": "T", "lr": 0.1} | dict(changed or {})
+        all_tags = images | {
+            "stage": Stage.TRAIN, "variant": label or variant, "seed": seed, "code_hash": CODE,
+            "config": json.dumps(config), "changed": " ".join(changed or {}),
+            "config_hash": config_hash_of(config, images["dataset_digest"], CODE), "selection": "cccc3333",
+        }  # fmt: skip
+        all_tags["fingerprint"] = f"{all_tags['config_hash']}-{seed}"
         with contextlib.suppress(ZeroDivisionError), self.store.open_run(name=name, tags=all_tags) as run:
             self.ids[name] = run.run_id
-            run.log_params({"gan.dataset": all_tags["dataset"], "gan.lr": 0.1} | dict(params or {}))
             if status == "FINISHED":
-                run.log_values(COSTS | {"time/train_seconds": seconds})
-                run.log_image(np.full((8, 8, 3), len(self.ids), dtype=np.uint8), "final/samples")
+                run.log_values(COSTS | {"time/train_seconds": seconds, "health/diversity": 0.5})
+                self.log_curves(run, curve, seconds)
+                self.log_pictures(run)
             run.set_tags(result("lite", LITE, small) | result("inception", INCEPTION, large))
             if status in ("FAILED", "KILLED"):
                 end_active_run(status)
         if status == "RUNNING":
             self.store.client.update_run(self.ids[name], status="RUNNING")
 
+    def log_curves(self, run: RunWriter, curve: Sequence[float], seconds: float) -> None:
+        """Store a curve of distances over 1000 steps, the clock, and what the watch on the training saw."""
+        steps = np.linspace(0, 1000, len(curve)).astype(int).tolist() if curve else []
+        points = [("curve/fd_lite", step, value) for step, value in zip(steps, curve, strict=True)]
+        points += [("time/seconds", step, seconds * step / 1000) for step in (0, 250, 500, 750, 1000)]
+        points += [("health/diversity", step, step / 2000) for step in (0, 100, 1000)]
+        points += [("train/loss_discriminator", step, 1 / step) for step in (100, 1000)]
+        run.log_points([Metric(name, value, 1, step) for name, step, value in points])
+
+    def log_pictures(self, run: RunWriter) -> None:
+        """Store pictures such as the train and evaluate stages do, in a colour of the run's own."""
+        colour = 10 * len(self.ids)
+        images = torch.full((80, 3, 8, 8), colour, dtype=torch.uint8)
+        run.log_image(grid(images[:64]), FINAL_SAMPLES)
+        run.log_image(grid(images, columns=10), FINAL_INTERPOLATION)
+        for step in (0, 1000):
+            run.log_image_of_series(grid(images[:64]), f"samples~fixed_z+step+{step}+timestamp+1+u")
+        run.log_image(grid(images[:32]), "evaluation/closest-pairs-lite-aaaa1111")
+
     def real(self, num_measured: int, metrics: Mapping[str, float], images: str = "real") -> None:
         tags = {
             "stage": Stage.REAL, "variant": "real", "images": images, "dataset": "faces", "dataset_digest": FACES,
         }  # fmt: skip
+        if images == "jpeg75":
+            tags["images_title"] = "as JPEG of quality 75"
         name = "real-faces" if images == "real" else f"real-faces-{images}"
         with self.store.open_run(name=name, tags=tags) as run:
             run.set_tags(result("lite", LITE, metrics, num_measured))
@@ -130,34 +167,38 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
         made = Library(connect())
-        made.train("wgan-s10", lite(20.0, 0.010), inception(40.0, 0.011), seconds=300.0)
-        made.train("dcgan-s0", lite(10.0, 0.010), inception(30.0, 0.010))
+        made.train("wgan-s10", lite(20.0, 0.010), inception(40.0, 0.011), seconds=300.0, curve=[90.0, 40.0, 20.0])
+        made.train("dcgan-s0", lite(10.0, 0.010), inception(30.0, 0.010), curve=[80.0, 30.0, 50.0, 20.0, 10.0])
         made.train("dcgan-s0-again", lite(999.0, 9.0), inception(999.0, 9.0))
-        made.train("dcgan-s1", lite(12.0, 0.012), inception(31.0, 0.012), seconds=200.0)
-        made.train("wgan-s2", lite(24.0, 0.014), inception(42.0, 0.013), seconds=300.0, device="cuda (H200)")
-        made.train("wgan-clip-s0", lite(21.0, -0.001), variant="wgan", overrides="weight_clip=0.1")
+        made.train("dcgan-s1", lite(12.0, 0.012), inception(31.0, 0.012), seconds=200.0, curve=[80.0, 34.0, 12.0])
+        made.train(
+            "wgan-s2", lite(24.0, 0.014), inception(42.0, 0.013), seconds=300.0, device="cuda (H200)",
+            curve=[90.0, 44.0, 24.0],
+        )  # fmt: skip
+        made.train("wgan-clip-s0", lite(21.0, -0.001), variant="wgan", changed={"weight_clip": 0.1})
         made.train("wgan_sgd-s0", lite(250.0, 0.2))
         made.train("wgan_sgd-s1", status="FAILED", health="diverged")
         made.train("wgan_sgd-s2", status="KILLED")
         made.train("wgan_sgd-s3", status="RUNNING")
         made.train("hostile-s0", status="FAILED", variant=HOSTILE, device="<b>|")
         made.train("dcgan-other-s0", variant="dcgan", dataset="other", dataset_digest=OTHER)
+        made.train("swapped-s0", lite(1.0, 0.001), variant="dcgan", label="wgan")
         made.real(600, lite(0.05, 0.00002))
         made.real(600, lite(8.0, 0.009), images="jpeg75")
         yield made
 
 
 @pytest.fixture(scope="module")
-def made(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def made(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Written:
     return report(store=library.store, directory=tmp_path_factory.mktemp("report"))
 
 
-def rows(made: Report, protocol: str) -> list[dict[str, str]]:
+def rows(made: Written, protocol: str) -> list[dict[str, str]]:
     with (made.directory / f"table-{protocol}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_markdown_is_the_golden_file(library: Library, made: Report) -> None:
+def test_markdown_is_the_golden_file(library: Library, made: Written) -> None:
     text = library.neutral(made.markdown.read_text(encoding="utf-8"))
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
@@ -165,7 +206,7 @@ def test_markdown_is_the_golden_file(library: Library, made: Report) -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_means_and_spreads_are_the_closed_form(made: Report) -> None:
+def test_means_and_spreads_are_the_closed_form(made: Written) -> None:
     best, *others, floor, jpeg = rows(made, "aaaa1111")
     assert best["row"] == "dcgan (dataset=faces)"
     assert float(best["fd_lite_mean"]) == pytest.approx(11.0, rel=1e-12)
@@ -183,8 +224,8 @@ def test_means_and_spreads_are_the_closed_form(made: Report) -> None:
     )
 
 
-def test_tables_hold_their_own_protocol_and_dataset_only(made: Report) -> None:
-    assert [table.protocol_hash for table in made.tables] == ["bbbb2222", "aaaa1111", None]
+def test_tables_hold_their_own_protocol_and_dataset_only(made: Written) -> None:
+    assert [table.protocol_hash for table in made.report.tables] == ["bbbb2222", "aaaa1111", None]
     assert {row["row"] for row in rows(made, "not-evaluated")} == {"dcgan (dataset=other)"}
     inception = {row["row"]: row for row in rows(made, "bbbb2222")}
     assert "dcgan (dataset=other)" not in inception
@@ -192,7 +233,7 @@ def test_tables_hold_their_own_protocol_and_dataset_only(made: Report) -> None:
     assert inception["wgan (weight_clip=0.1)"]["fid_mean"] == ""
 
 
-def test_a_run_without_numbers_keeps_its_place(made: Report) -> None:
+def test_a_run_without_numbers_keeps_its_place(made: Written) -> None:
     by_row = {row["row"]: row for row in rows(made, "aaaa1111")}
     sgd = by_row["wgan_sgd"]
     assert (sgd["num_seeds"], sgd["num_runs"]) == ("1", "4")
@@ -201,31 +242,140 @@ def test_a_run_without_numbers_keeps_its_place(made: Report) -> None:
     assert (hostile["status"], hostile["fd_lite_mean"], hostile["num_seeds"]) == ("failed", "", "0")
 
 
-def test_a_second_report_has_the_same_bytes_and_is_logged(library: Library, made: Report, tmp_path: Path) -> None:
+def test_a_second_report_has_the_same_bytes_and_is_logged_once(library: Library, made: Written, tmp_path: Path) -> None:
     again = report(store=library.store, directory=tmp_path / "new" / "folder")
     files = sorted(path.relative_to(made.directory) for path in made.directory.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(again.directory) for path in again.directory.rglob("*") if path.is_file())
-    assert len([file for file in files if file.parts[0] == "images"]) == 5
     for file in files:
         assert (made.directory / file).read_bytes() == (again.directory / file).read_bytes(), file
     assert again.text == made.text
 
+    assert again.run_id == made.run_id
     assert again.run_id is not None
     run = library.store.get(again.run_id)
     assert (run.tags["stage"], run.status) == ("report", "FINISHED")
-    for file in files:
-        assert (
-            library.store.download(run, f"report/{file}", tmp_path).read_bytes() == (made.directory / file).read_bytes()
-        )
+    for file in (file for file in files if not file.name.startswith(".")):
+        assert library.store.read_artifact(run, f"report/{file}") == (made.directory / file).read_bytes()
 
 
-def test_pictures_are_the_first_seed_s(library: Library, made: Report) -> None:
-    file = made.directory / "images" / f"wgan-s2-{library.ids['wgan-s2'][:8]}.png"  # 2 before 10
-    assert file.read_bytes().startswith(b"\x89PNG")
-    assert f"](images/{file.name})" in made.markdown.read_text(encoding="utf-8")
+def test_pictures_show_all_rows_and_are_there(library: Library, made: Written) -> None:
+    text = made.markdown.read_text(encoding="utf-8")
+    shown = re.findall(r"\]\((images/[^)]*)\)", text)
+    assert sorted(shown) == sorted(f"images/{path.name}" for path in (made.directory / "images").iterdir())
+    latents = np.asarray(Image.open(made.directory / "images" / "same-latents.png"))
+    colours = [10 * (1 + list(library.ids).index(name)) for name in ("dcgan-s0", "dcgan-s1", "wgan-s2", "wgan-s10")]
+    strips = [row for row in latents[:, -12, 0] if row in colours]
+    assert [strips[0], *(b for a, b in pairwise(strips) if a != b)] == colours  # by row, then by seed: 2 before 10
+    assert f"evolution-0-{library.ids['dcgan-s0'][:8]}.png" in text
+    assert f"closest-aaaa1111-{library.ids['wgan-s2'][:8]}.png" in text
 
 
-def test_text_for_the_terminal(made: Report) -> None:
+def test_without_training_images_no_picture_shows_any(library: Library, tmp_path: Path) -> None:
+    report(store=library.store, directory=tmp_path / "all")
+    report(store=library.store, directory=tmp_path / "public", training_images=False)
+    everything, public = ({path.name for path in (tmp_path / name / "images").iterdir()} for name in ("all", "public"))
+    assert {name for name in everything - public if name.startswith("closest-")} == everything - public != set()
+    assert "closest-" not in (tmp_path / "public" / "report.md").read_text()
+
+
+def test_files_that_a_later_report_does_not_write_are_removed_and_others_are_kept(
+    library: Library, tmp_path: Path
+) -> None:
+    report(store=library.store, directory=tmp_path)
+    (tmp_path / "images" / "mine.png").write_bytes(b"mine")
+    (tmp_path / "table-mine.csv").write_text("mine")
+    outside = tmp_path.parent / "outside"
+    outside.write_text("outside")
+    index = tmp_path / ".report.json"
+    index.write_text(json.dumps([*json.loads(index.read_text()), "../outside", str(outside), "images/../../outside"]))
+    report(store=library.store, directory=tmp_path, run_ids=[library.ids["wgan-clip-s0"]])
+    assert not (tmp_path / "table-bbbb2222.csv").exists()
+    assert (tmp_path / "images" / "mine.png").exists()
+    assert (tmp_path / "table-mine.csv").exists()
+    assert outside.exists()
+
+
+def test_one_table_of_unlike_rows_is_an_error_that_names_the_fields(library: Library, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"bbbb2222 and aaaa1111 differ in .*num_samples 500 vs 1000; "):
+        report(store=library.store, directory=tmp_path / "r", one_table=True)
+    assert not (tmp_path / "r").exists()
+    report(store=library.store, directory=tmp_path / "r", run_ids=[library.ids["wgan-clip-s0"]], one_table=True)
+
+
+def test_views_at_equal_effort_are_interpolated(made: Written) -> None:
+    content = json.loads((made.directory / "results.json").read_text(encoding="utf-8"))
+    (group,) = (each for each in content["trainings"] if each["equal_effort"])
+    views = {(view["axis"], view["share"]): view for view in group["equal_effort"]["curve/fd_lite"]}
+    steps = views["discriminator_updates", 0.5]
+    assert steps["budget"] == 500
+    assert steps["estimates"]["dcgan (dataset=faces)"]["mean"] == 42.0  # 50 at step 500, and 34
+    assert steps["estimates"]["wgan"]["mean"] == 42.0
+    seconds = views["seconds", 1.0]
+    assert seconds["budget"] == 100  # the fastest run ended then
+    assert seconds["estimates"]["dcgan (dataset=faces)"]["mean"] == (10 + 34) / 2
+    assert seconds["estimates"]["wgan"]["mean"] == pytest.approx((90 - 100 / 3 + 90 - 46 * 2 / 3) / 2)
+    assert views["generator_updates", 1.0]["budget"] == 200
+    assert views["images", 1.0]["budget"] == 64000
+
+
+def test_claims_are_decided_by_their_rules(made: Written, library: Library, tmp_path: Path) -> None:
+    content = json.loads((made.directory / "results.json").read_text(encoding="utf-8"))
+    verdicts = {(claim["protocol"], claim["id"]): claim["verdict"] for claim in content["claims"]}
+    assert verdicts["aaaa1111", "dcgan_beats_wgan"] == "supported"
+    assert verdicts["bbbb2222", "dcgan_beats_wgan"] == "supported"
+    assert verdicts["aaaa1111", "wgan_catches_up"] == "undecided"
+    rule = (
+        "rule: {name: difference, measure: fd, left: {variant: wgan}, side: lower, right: {variant: dcgan}, margin: 0}"
+    )
+    (tmp_path / "c.yaml").write_text(f"claims:\n  - {{id: x, text: WGAN <wins>, unseen: all, {rule}}}\n")
+    other = report(store=library.store, directory=tmp_path / "r", claims=tmp_path / "c.yaml")
+    assert "| WGAN &lt;wins&gt; | **contradicted** |" in re.sub(" +", " ", other.markdown.read_text(encoding="utf-8"))
+
+
+def test_a_run_whose_label_is_not_its_configuration_s_is_in_no_table(library: Library, made: Written) -> None:
+    content = json.loads((made.directory / "results.json").read_text(encoding="utf-8"))
+    (refused,) = content["refused"]
+    assert refused["run_id"] == library.ids["swapped-s0"]
+    assert refused["reason"] == "it is called wgan, its configuration dcgan."
+    for table in ("aaaa1111", "bbbb2222", "not-evaluated"):
+        assert refused["run_id"] not in (made.directory / f"runs-{table}.csv").read_text(encoding="utf-8")
+
+
+def test_comparing_two_rows(library: Library, tmp_path: Path) -> None:
+    done = compare("wgan", "dcgan (dataset=faces)", store=library.store, directory=tmp_path)
+    lines = [" ".join(line.split()) for line in done.text.splitlines()]
+    assert "variant wgan dcgan" in lines
+    assert "fid 41.0 ± 1.4 30.5 ± 0.7 -10.5 B is better" in lines
+    assert "kid 12.0 ± 1.4 11.0 ± 1.4 -1.0 tie" in lines
+    assert "generator updates 200 200" in lines
+    assert "lr" not in done.text.replace("wgan", "")  # equal
+    first = done.markdown.read_bytes()
+    compare("wgan", "dcgan (dataset=faces)", store=library.store, directory=tmp_path)
+    assert done.markdown.read_bytes() == first
+
+
+def test_comparing_runs(library: Library, tmp_path: Path) -> None:
+    ids = [library.ids["dcgan-s0"], library.ids["dcgan-s1"][:8]]
+    text = compare(*ids, store=library.store, directory=tmp_path).text
+    assert "seeds" in text
+    assert "one seed has no spread: unknown" in text
+    unlike = compare(library.ids["dcgan-s0"], library.ids["wgan_sgd-s1"], store=library.store, directory=tmp_path).text
+    assert "not measured. pipeline evaluate --run ID does it." in unlike
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wgn", "'wgn' is neither a run's id nor a row. Choose one of: "),
+        ("dcgan", r"'dcgan' stands for several. Choose one of: dcgan \(dataset=faces\); dcgan \(dataset=other\)"),
+    ],
+)
+def test_comparing_what_cannot_be_told(library: Library, tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        compare(name, "wgan_sgd", store=library.store, directory=tmp_path)
+
+
+def test_text_for_the_terminal(made: Written) -> None:
     assert "30.5 ± 0.7 *" in made.text
     assert "fid: dcgan (dataset=faces) is best" in made.text
     assert "kid: dcgan (dataset=faces) has the lowest mean. It ties with wgan: their" in made.text
@@ -240,7 +390,7 @@ def test_selected_runs_only(library: Library, tmp_path: Path) -> None:
         "real images",
         "real images as JPEG of quality 75",
     ]
-    assert [table.protocol_hash for table in chosen.tables] == ["aaaa1111"]
+    assert [table.protocol_hash for table in chosen.report.tables] == ["aaaa1111"]
     text = chosen.markdown.read_text(encoding="utf-8")
     assert r"Every run was trained with weight_clip=0.1." in text
     assert f"`pipeline report --run {library.ids['wgan-clip-s0']}`" in text

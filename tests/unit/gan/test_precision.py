@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gan.schema import PRECISIONS
 from gan.errors import UserError
 from gan.feed import Feed
 from gan.precision import autocast, resolve_precision
+from gan.schema import PRECISIONS
 from gan.state import State, build
 from gan.training import steps_of, take_means
 from pipeline.config import load_experiment

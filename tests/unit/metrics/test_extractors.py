@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from gan.errors import UserError
 from gan.precision import exact_float32
+from pipeline.defaults import DEFAULT_EXTRACTOR
 from pipeline.metrics.backbones import fold_batchnorm
 from pipeline.metrics.distances import frechet_distance
-from pipeline.defaults import DEFAULT_EXTRACTOR
 from pipeline.metrics.extractors import EXTRACTORS, Extractor, extract_features, load_extractor
 from pipeline.metrics.names import metric_name
 

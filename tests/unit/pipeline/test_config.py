@@ -15,7 +15,8 @@ from gan.models.dcgan_k5 import DiscriminatorK5Config
 from gan.optimizers import SGD, Adam
 from gan.penalties import R1, WassersteinGP
 from gan.schedules import Constant, Cosine, Linear
-from pipeline.config import dump_yaml, experiments_directory, load_experiment, load_suite, overrides_of
+from pipeline.config import dump_yaml, load_experiment, load_suite, overrides_of
+from pipeline.workspace import experiments_directory
 
 VARIANTS = ("dcgan", "dcgan_51", "wgan", "wgan_sgd")
 EXTRA = ("sngan", "wgan_gp")

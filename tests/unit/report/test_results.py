@@ -1,13 +1,14 @@
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from gan.errors import UserError
-from pipeline.reporting import results
-from pipeline.reporting.results import read_results
-from pipeline.tracking import Run, Stage
-from tests.unit.report.made import run
+from pipeline.reporting.reading import read_results
+from pipeline.reporting.results import Results
+from pipeline.tracking import Run
+from tests.unit.report.made import honest, run
 
 
 @dataclass
@@ -20,13 +21,16 @@ class _Store:
     def find(self, tags: Mapping[str, str]) -> list[Run]:
         return [one for one in self.runs if tags.items() <= dict(one.tags).items()]
 
+    def get(self, run_id: str) -> Run:
+        return next(one for one in self.runs if one.run_id == run_id)
 
-def read(*runs: Run) -> results.Results:
+
+def read(*runs: Run) -> Results:
     return read_results(_Store(list(runs)))  # type: ignore[arg-type]
 
 
 def train(run_id: str, status: str = "FINISHED", start_time: int = 0, **tags: str) -> Run:
-    return run(run_id, status, start_time, stage=Stage.TRAIN, variant="a", seed="0", **tags)
+    return run(run_id, status, start_time, **(honest("a") | tags))
 
 
 @pytest.mark.parametrize(
@@ -52,15 +56,47 @@ def test_a_diverged_run_outlives_a_later_attempt() -> None:
     assert read(*runs).configurations[0].trainings[0].state == "diverged"
 
 
-def test_runs_without_hash_never_share_a_row() -> None:
-    assert len(read(train("0", fingerprint="f"), train("1", fingerprint="g"), train("2")).configurations) == 3
-
-
 def test_one_hash_is_one_row_by_seed() -> None:
-    first = run("x", stage=Stage.TRAIN, variant="a", seed="10", config_hash="h", fingerprint="1")
-    second = run("y", stage=Stage.TRAIN, variant="a", seed="9", config_hash="h", fingerprint="2")
-    (one,) = read(first, second).configurations
-    assert [training.seed for training in one.trainings] == ["9", "10"]
+    first = run("x", "FINISHED", 0, **honest("a", seed="10"), fingerprint="1")
+    second = run("y", "FINISHED", 0, **honest("a", seed="9"), fingerprint="2")
+    other = run("z", "FINISHED", 0, **honest("a", seed="9", lr=2), fingerprint="3")
+    rows = read(first, second, other).configurations
+    assert sorted([training.seed for training in each.trainings] for each in rows) == [["9"], ["9", "10"]]
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"variant": "b"}, "it is called b, its configuration a."),
+        ({"config_hash": "0" * 32}, "its configuration does not have the hash that its label stands for."),
+        ({"config": json.dumps({"variant": "a", "title": "a", "lr": 2})}, "does not have the hash"),
+        ({"code_hash": "e" * 64}, "does not have the hash"),
+        ({"dataset_digest": "other"}, "does not have the hash"),
+        ({"config": "{"}, "its tag config is not a configuration."),
+        ({"config": "[]"}, "its tag config is not a configuration."),
+        ({"config": "[" * 100_000}, "its tag config is not a configuration."),
+        ({"config": "7"}, "its tag config is not a configuration."),
+    ],
+)
+def test_a_run_whose_label_is_not_that_of_its_configuration_is_refused(tags: dict[str, str], reason: str) -> None:
+    found = read(train("0"), train("1", "FINISHED", 0, **tags))
+    assert [training.run.run_id for each in found.configurations for training in each.trainings] == ["0"]
+    ((refused, why),) = found.refused
+    assert refused.run_id == "1"
+    assert reason in why
+
+
+@pytest.mark.parametrize("missing", ["config", "code_hash"])
+def test_a_run_of_an_older_version_is_refused(missing: str) -> None:
+    tags = {key: value for key, value in honest("a").items() if key != missing}
+    ((_, why),) = read(run("0", "FINISHED", 0, **tags)).refused
+    assert "older version" in why
+
+
+def test_a_refused_run_that_was_asked_for_is_an_error() -> None:
+    store = _Store([train("0"), train("1", variant="b")])
+    with pytest.raises(UserError, match=r"--run: 1 \(run-1\): it is called b, its configuration a. Train it again."):
+        read_results(store, ["0", "1"])  # type: ignore[arg-type]
 
 
 def test_only_finished_runs_have_numbers() -> None:
@@ -69,7 +105,10 @@ def test_only_finished_runs_have_numbers() -> None:
     assert configurations[0].trainings[0].measured == {}
 
 
-@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"protocol_hash": "p", "protocol": 1}'])
-def test_a_broken_result_names_run_and_tag(text: str) -> None:
-    with pytest.raises(UserError, match=r"run 0 \(run-0\): its tag evaluation.x.p is not a result"):
-        read(train("0", "FINISHED", 0, **{"evaluation.x.p": text}))
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"protocol_hash": "p", "protocol": 1}', "[" * 100_000])
+def test_a_run_with_a_damaged_result_is_refused_and_the_others_are_read(text: str) -> None:
+    found = read(train("0", "FINISHED", 0, **{"evaluation.x.p": text}), train("1", seed="1"))
+    assert [training.run.run_id for each in found.configurations for training in each.trainings] == ["1"]
+    ((refused, why),) = found.refused
+    assert refused.run_id == "0"
+    assert "its tag evaluation.x.p is not a result of `pipeline evaluate`" in why

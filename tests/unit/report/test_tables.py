@@ -1,7 +1,9 @@
+import dataclasses
 import math
 
 import pytest
 
+from pipeline.reporting.formats import PLAIN
 from pipeline.reporting.frames import further, uncertainty, written
 from pipeline.reporting.labels import label
 from pipeline.reporting.results import Configuration, Measured, Results, Training
@@ -9,17 +11,22 @@ from pipeline.reporting.sentences import sentences
 from pipeline.reporting.tables import Table, build_tables, metric_of
 from tests.unit.report.made import PROTOCOL, configuration, measured, run, tables
 
+MARKED = dataclasses.replace(PLAIN, best=lambda text: f"<{text}>")
+
 
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("fid", "fid ↓"),
-        ("kid", "kid x 1000 ↓"),
-        ("fd_inception768", "fd_inception768 ↓"),
-        ("kd_efficientnet_lite0", "kd_efficientnet_lite0 x 1000 ↓"),
-        ("best_fd_inception768", "fd_inception768 at best ↓"),
-        ("precision_inception768", "precision_inception768 ↑"),
-        ("memorised_inception768", "memorised_inception768"),
+        ("fid", "FID last ↓"),
+        ("kid", "KID ×1000 ↓"),
+        ("fd_inception768", "FD last ↓"),
+        ("kd_efficientnet_lite0", "KD ×1000 ↓"),
+        ("best_fd_inception768", "FD best ↓"),
+        ("best_fid", "FID best ↓"),
+        ("fid_infinity", "FID∞ ↓"),
+        ("precision_inception768", "precision ↑"),
+        ("best_precision_inception768", "precision best ↑"),
+        ("memorised_inception768", "memorised"),
         ("fidelity", "fidelity"),
     ],
 )
@@ -34,12 +41,12 @@ def test_columns_are_what_was_measured_main_ones_first() -> None:
     assert [metric.name for metric in table.metrics if metric.in_main] == ["fid", "best_fid", "kid", "recall_x"]
     assert [metric.name for metric in table.metrics if not metric.in_main] == ["best_kid", "fid_infinity", "odd"]
     assert [verdict.metric.name for verdict in table.verdicts] == ["fid", "best_fid", "kid"]
-    (line,) = further(table, escape=str).to_dict("records")  # type: ignore[union-attr]
+    (line,) = further(table, PLAIN).to_dict("records")  # type: ignore[union-attr]
     assert line == {
         "variant": "a",
         "seeds": "1",
-        "kid at best x 1000 ↓": "1000.0",
-        "fid_infinity ↓": "9.00",
+        "KID ×1000 best ↓": "1000.0",
+        "FID∞ ↓": "9.0",
         "odd": "0.200",
     }
 
@@ -53,9 +60,9 @@ def test_three_kinds_of_uncertainty_stand_apart() -> None:
         for seed, (value, spread) in enumerate([(10.0, 1.0), (14.0, 3.0)])
     ]
     (table,) = tables(Configuration("a", "h", runs))
-    (line,) = uncertainty(table, escape=str).to_dict("records")
+    (line,) = uncertainty(table, PLAIN).to_dict("records")
     assert line == {
-        "variant": "a", "metric": "fid ↓", "mean": "12", "over training seeds": "2.83", "over sampling seeds": "2",
+        "variant": "a", "metric": "FID last ↓", "mean": "12", "over training seeds": "2.83", "over sampling seeds": "2",
         "of the estimator": "0.5",
     }  # fmt: skip
 
@@ -65,15 +72,15 @@ def test_corrupted_real_images_are_rows_after_the_floor() -> None:
         [configuration("a", 10.0)],
         {"p": measured({"fid": 0.5})},
         (),
-        {"p": {"noisy": measured({"fid": 40.0}), "flipped": measured({"fid": 0.6})}},
+        {"p": {"with noise": measured({"fid": 40.0}), "flipped": measured({"fid": 0.6})}},
     )
     (table,) = build_tables(results, label(results.configurations))
-    frame = written(table, escape=str, strong=str, costs=True)
+    frame = written(table, PLAIN)
     assert frame["variant"].tolist() == [
-        "a", "real images", "real images flipped horizontally", "real images with noise (Gaussian of 10/255)",
+        "a", "real images", "real images flipped", "real images with noise",
     ]  # fmt: skip
-    assert frame["status"].tolist() == ["finished", "floor", "sanity", "sanity"]
-    assert frame["fid ↓"].tolist() == ["10.0", "0.5", "0.6", "40.0"]
+    assert frame["health"].tolist() == ["finished", "floor", "sanity", "sanity"]
+    assert frame["FID last ↓"].tolist() == ["10.0", "0.5", "0.6", "40.0"]
 
 
 def test_flags_of_a_measurement_stand_in_the_status() -> None:
@@ -129,7 +136,7 @@ def test_an_unfinished_run_is_marked_and_counts_for_nothing() -> None:
     two = [*configuration("a", 10.0, 12.0).trainings, Training(run("x", "FAILED", seed="7", health="diverged"), {})]
     (table,) = tables(Configuration("a", "h", two))
     assert (table.rows[0].status, table.rows[0].num_seeds, table.rows[0].num_runs) == ("1 diverged, 2 finished", 2, 3)
-    assert "a: the mean is over 2 of 3 runs (1 diverged, 2 finished)." in sentences(table, str, str)
+    assert "a: the mean is over 2 of 3 runs (1 diverged, 2 finished)." in sentences(table, PLAIN)
 
 
 def test_health_of_a_finished_run_is_its_status() -> None:
@@ -143,21 +150,21 @@ def test_health_of_a_finished_run_is_its_status() -> None:
 def test_the_floor_says_with_how_many_images() -> None:
     (fewer,) = tables(configuration("a", 10.0), floor=measured({"fid": 0.5}, num_measured=60))
     (as_many,) = tables(configuration("a", 10.0), floor=measured({"fid": 0.5}))
-    assert written(fewer, escape=str, strong=str, costs=True)["variant"].tolist() == ["a", "real images (60 images)"]
-    assert written(as_many, escape=str, strong=str, costs=True)["variant"].tolist() == ["a", "real images"]
-    assert any("with 60 images instead of 100" in sentence for sentence in sentences(fewer, str, str))
-    assert len(sentences(as_many, str, str)) == 1
+    assert written(fewer, PLAIN)["variant"].tolist() == ["a", "real images (60 images)"]
+    assert written(as_many, PLAIN)["variant"].tolist() == ["a", "real images"]
+    assert any("with 60 images instead of 100" in sentence for sentence in sentences(fewer, PLAIN))
+    assert len(sentences(as_many, PLAIN)) == 1
 
 
 def test_a_floor_alone_is_a_table() -> None:
     (table,) = tables(configuration("a"), floor=measured({"fid": 0.5}))
-    assert _column(table) == ["-", "0.50"]
+    assert _column(table) == ["-", "0.5"]
     assert table.verdicts == []
 
 
 def test_a_missing_floor_is_asked_for() -> None:
     (table,) = tables(configuration("a", 10.0))
-    assert "pipeline evaluate --real faces --num-samples 100 measures it." in sentences(table, str, str)[-1]
+    assert "pipeline evaluate --real faces --num-samples 100 measures it." in sentences(table, PLAIN)[-1]
 
 
 def test_nothing_measured_at_all() -> None:
@@ -166,9 +173,9 @@ def test_nothing_measured_at_all() -> None:
 
 
 def _column(table: Table) -> list[str]:
-    frame = written(table, escape=str, strong=lambda text: f"<{text}>", costs=False)
-    return [str(value) for value in frame["fid ↓"]]
+    frame = written(table, MARKED, costs=False)
+    return [str(value) for value in frame["FID last ↓"]]
 
 
 def _first(table: Table) -> str:
-    return sentences(table, str, str)[0]
+    return sentences(table, PLAIN)[0]

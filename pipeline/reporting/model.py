@@ -1,0 +1,218 @@
+"""What a report says, before it is written in any format."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gan.errors import UserError
+from pipeline.identity import flatten
+from pipeline.metrics.names import BEST_PREFIX, kind_of
+from pipeline.reporting.budgets import View, views_at_equal_effort
+from pipeline.reporting.candidates import Candidate, Wording
+from pipeline.reporting.claims import Claim, Judgement, judge
+from pipeline.reporting.curves import SECONDS, Curve, Trajectory
+from pipeline.reporting.labels import Labels, label
+from pipeline.reporting.reading import read_results
+from pipeline.reporting.results import Configuration, Results, Training
+from pipeline.reporting.stability import Stability, stability
+from pipeline.reporting.tables import DIVERSITY, Row, Table, build_tables
+from pipeline.tracking import Store
+
+CURVES = "curve/"
+DENSE = ("train/loss_discriminator", "train/loss_generator", "health/saturation", "health/generator_gradient")
+MOST_DRAWN = 10  # rows of a figure
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished trainings on one dataset that were measured alike during training, by row label, in the tables' order.
+
+    selection: hash of the protocol of those measurements, "" for none. views, stability: by name of a Frechet curve.
+    """
+
+    dataset: str
+    dataset_digest: str
+    selection: str
+    rows: Mapping[str, Sequence[Trajectory]]
+    views: Mapping[str, Sequence[View]]
+    stability: Mapping[str, Mapping[str, Stability]]
+
+    @property
+    def curves(self) -> list[str]:
+        """The names of the curves of distances, sorted."""
+        return sorted({name for runs in self.rows.values() for run in runs for name in run.curves if CURVES in name})
+
+
+@dataclass(frozen=True)
+class Report:
+    """All numbers of a report. claims: with the rules that decide them. candidates: their evidence, by table name."""
+
+    results: Results
+    labels: Labels
+    tables: Sequence[Table]
+    groups: Sequence[Group]
+    claims: Sequence[Claim]
+    candidates: Mapping[str, Sequence[Candidate]]
+
+    def judgements(self, table: Table, wording: Wording) -> Sequence[Judgement]:
+        """Decide the claims from the rows of one table; there are none about what was not measured."""
+        if table.protocol_hash is None:
+            return ()
+        return judge(self.claims, self.candidates[table.name], _with_commands(wording, table))
+
+
+def build_report(store: Store, run_ids: Sequence[str], claims: Sequence[Claim]) -> Report:
+    """Read all trainings of a store, or some of them, and draw what follows.
+
+    Raises UserError as read_results does.
+    """
+    results = read_results(store, run_ids)
+    labels = label(results.configurations)
+    order = [row.label for table in build_tables(results, labels) for row in table.rows]
+    configurations = sorted(results.configurations, key=lambda each: order.index(labels.of(each)))
+    results = dataclasses.replace(results, configurations=_with_curves(configurations, store))
+    tables = build_tables(results, labels)
+    groups = _groups(results.configurations, labels)
+    candidates = {table.name: [_candidate(row, table, groups) for row in table.rows] for table in tables}
+    return Report(results, labels, tables, groups, claims, candidates)
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the fields in which two protocols differ, by dotted name, with both values; "" for a missing one."""
+    ours, theirs = ({key: _written(value) for key, value in flatten(each).items()} for each in (first, second))
+    fields = list(dict.fromkeys([*ours, *theirs]))
+    pairs = [(field, ours.get(field, ""), theirs.get(field, "")) for field in fields]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def in_words(found: Sequence[tuple[str, str, str]]) -> str:
+    """Write differences as "num_samples 10000 vs 50000"."""
+    return "; ".join(f"{field} {first or 'none'} vs {second or 'none'}" for field, first, second in found)
+
+
+def require_one_table(tables: Sequence[Table]) -> None:
+    """Raise UserError where rows of different protocols were asked for in one table."""
+    first, *others = tables
+    if not others:
+        return
+    words = [
+        f"{first.name} and {other.name} differ in {in_words(differences(first.protocol, other.protocol))}"
+        if other.protocol_hash
+        else f"{', '.join(row.label for row in other.rows)}: not measured"
+        for other in others
+    ]
+    raise UserError(
+        f"--one-table: rows of different protocols cannot be compared: {'. '.join(words)}. "
+        "Evaluate all runs alike, or leave the option out: each protocol has a table of its own."
+    )
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _with_curves(configurations: Sequence[Configuration], store: Store) -> list[Configuration]:
+    """Return the configurations with the curves of their finished trainings; dense ones of those that are drawn."""
+    finished = [t.run for each in configurations for t in each.trainings if t.is_finished]
+    drawn = [t.run for each in configurations[:MOST_DRAWN] for t in each.trainings if t.is_finished]
+    sparse = sorted({name for run in finished for name in run.metrics if name.startswith(CURVES)})
+    ids = [run.run_id for run in finished]
+    points = store.histories(ids, [*sparse, DIVERSITY])
+    steps = sorted({int(step) for curves in points.values() for curve in curves.values() for step in curve[:, 0]})
+    for more in (store.histories(ids, [SECONDS], steps), store.histories([run.run_id for run in drawn], DENSE)):
+        for run_id, curves in more.items():
+            points[run_id] |= curves
+    return [
+        dataclasses.replace(
+            each,
+            trainings=[
+                dataclasses.replace(
+                    training,
+                    curves={
+                        name: Curve(curve[:, 0], curve[:, 1])
+                        for name, curve in sorted(points.get(training.run.run_id, {}).items())
+                    },
+                )
+                for training in each.trainings
+            ],
+        )
+        for each in configurations
+    ]
+
+
+def _groups(configurations: Sequence[Configuration], labels: Labels) -> list[Group]:
+    """Put together what can be compared; configurations come in the order of the tables."""
+    found: dict[tuple[str, str, str], dict[str, list[Training]]] = {}
+    for each in configurations:
+        for training in each.trainings:
+            if training.is_finished and training.curves:
+                key = each.dataset, each.dataset_digest, training.selection
+                found.setdefault(key, {}).setdefault(labels.of(each), []).append(training)
+    groups = []
+    for (dataset, digest, selection), trainings in sorted(found.items()):
+        rows = {name: [training.trajectory for training in each] for name, each in trainings.items()}
+        curves = sorted({name for runs in rows.values() for run in runs for name in run.curves})
+        frechet = [name for name in curves if kind_of(name.removeprefix(CURVES)) == "fd" and name.startswith(CURVES)]
+        groups.append(
+            Group(
+                dataset,
+                digest,
+                selection,
+                rows,
+                {name: views_at_equal_effort(rows, name) for name in frechet},
+                {name: stability(rows, name) for name in frechet},
+            )
+        )
+    return groups
+
+
+def _candidate(row: Row, table: Table, groups: Sequence[Group]) -> Candidate:
+    """Return a row as evidence: its numbers in the table, and its trainings' course in the same feature space."""
+    measures = {}
+    for name, each in row.estimates.items():
+        plain = name.removeprefix(BEST_PREFIX)
+        if kind := kind_of(plain):
+            measures[kind if plain == name else f"{BEST_PREFIX}{kind}"] = each
+    course = _course(row, table, groups)
+    return Candidate(
+        label=row.label,
+        variant=row.configuration.variant,
+        overridden=row.configuration.overridden,
+        num_runs=row.num_runs,
+        measures=measures | dict(course.estimates),
+        worst=dict(course.largest),
+    )
+
+
+def _course(row: Row, table: Table, groups: Sequence[Group]) -> Stability:
+    """Return how steady a row's trainings were: in the table's feature space where that has a curve, else in another.
+
+    A row whose trainings were measured in several ways has no course.
+    """
+    own = f"_{table.protocol.get('feature_space', '')}"
+    digest = row.configuration.dataset_digest
+    found = [
+        {name: rows[row.label] for name, rows in group.stability.items() if row.label in rows}
+        for group in groups
+        if group.dataset_digest == digest and row.label in group.rows
+    ]
+    if len(found) != 1 or not found[0]:
+        return Stability({}, {})
+    curves = found[0]
+    return next((each for name, each in curves.items() if name.endswith(own)), next(iter(curves.values())))
+
+
+def _with_commands(wording: Wording, table: Table) -> Wording:
+    """Return how evidence is written, with the options that commands need for rows of this protocol."""
+    protocol = table.protocol
+    seeds = [seed for seed in str(protocol.get("sampling_seeds", "")).split(", ") if seed]
+    options = {
+        "--num-samples": protocol.get("num_samples"),
+        "--num-seeds": len(seeds) or None,
+        "--extractor": protocol.get("feature_space"),
+    }
+    evaluate = tuple(str(part) for pair in options.items() if pair[1] is not None for part in pair)
+    train = ("--data", str(protocol.get("dataset", "NAME")))
+    return dataclasses.replace(wording, train=train, evaluate=evaluate)
