@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ from gan.state import State, build
 from gan.step import Rates, train_step, updates_generator
 
 NUM_POINTS = 500  # of each curve, at most
-NUM_GRIDS = 20  # grids of fixed latents after the one of step 0, at most
+NUM_GRIDS = 25  # grids of fixed latents after the one of step 0, at most, but for that of the last step
 NUM_FIXED = 64  # images in a grid
 FIXED_SEED = 0  # of their latents: the same for every variant and training seed, so that grids can be compared
 CHECKPOINT_SECONDS = 60.0
@@ -167,7 +168,7 @@ class _Loop:
             if evaluation is not None:
                 self.evaluate(evaluation)
         point_every = max(1, num_steps // NUM_POINTS)
-        grid_steps = {round(num_steps * (i + 1) / NUM_GRIDS) for i in range(NUM_GRIDS)}
+        grid_every = nice_interval(num_steps / NUM_GRIDS)
         take = steps_of(self.config, state, num_steps, self.device)
         diverged = False
         feed = self.feed.steps(state.step + 1, num_steps)
@@ -181,7 +182,7 @@ class _Loop:
                 diverged = not self.point()
             evaluated = evaluation is not None and step in evaluation.steps and not diverged
             try:
-                if step in grid_steps and not diverged:
+                if (step % grid_every == 0 or step == num_steps) and not diverged:
                     self.draw()
                 if evaluation is not None and evaluated:
                     self.evaluate(evaluation)
@@ -237,6 +238,14 @@ class _Loop:
         seconds = self.seconds()
         yield
         self.started = time.perf_counter() - seconds
+
+
+def nice_interval(least: float) -> int:
+    """Return the smallest of 1, 2, 5, 10, 20, 50, ... that is at least so much: runs of other lengths share steps."""
+    interval, factors = 1, cycle((2.0, 2.5, 2.0))
+    while interval < least:
+        interval = round(interval * next(factors))
+    return interval
 
 
 def take_means(config: Config, state: State) -> dict[str, float]:

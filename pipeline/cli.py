@@ -24,6 +24,7 @@ from pipeline.options import (
     device_option,
     measuring_options,
     precision_option,
+    register_option,
     split_overrides,
 )
 from pipeline.workspace import Workspace
@@ -178,7 +179,7 @@ def evaluate(
     from pipeline.tracking import connect
 
     if sum(option is not None for option in (run_id, variant, real)) != 1:
-        raise UserError("Give one of --run ID, --variant NAME and --real DATASET; `mlflow ui` lists the runs.")
+        raise UserError("Give one of --run ID, --variant NAME and --real DATASET; `pipeline ui` lists the runs.")
     if sanity and real is None:
         raise UserError("--sanity goes with --real DATASET: it measures real images that were made worse.")
     store, workspace = connect(), Workspace()
@@ -207,9 +208,10 @@ def evaluate(
     "--training-images/--no-training-images", default=True, show_default=True,
     help="Show the training images that are nearest to generated ones; without them the report can be published.",
 )  # fmt: skip
+@register_option
 def report(
     directory: Path | None, run_ids: tuple[str, ...], compare: tuple[str, str] | None, one_table: bool,
-    claims: Path | None, training_images: bool,
+    claims: Path | None, training_images: bool, register_best: bool,
 ) -> None:  # fmt: skip
     """Write the report: tables, curves, pictures and verdicts, from the tracking store.
 
@@ -226,9 +228,11 @@ def report(
         return
     result = stage.report(
         store=store, directory=directory, run_ids=run_ids, claims=claims, one_table=one_table,
-        training_images=training_images,
+        training_images=training_images, register_best=register_best,
     )  # fmt: skip
     click.echo(f"{result.text}\n\n{_short(result.markdown)}\n{_short(result.html)}\n{ui_hint(store)}")
+    if result.unregistered:
+        raise UserError(result.unregistered)
 
 
 @cli.command(cls=StageCommand)
@@ -254,10 +258,11 @@ def show(variant: str, num_images: int, overrides: tuple[str, ...], as_json: boo
 @click.option("--num-samples", type=click.IntRange(min=2), metavar="N", help="Instead of the suite's own number.")
 @click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write the report [default: reports/].")
 @precision_option
+@register_option
 @measuring_options
 def run(
     suite: str, data: str | None, seeds: tuple[int, ...], extractors: tuple[str, ...], num_samples: int | None,
-    directory: Path | None, precision: str | None, weights: Path | None, device: str,
+    directory: Path | None, precision: str | None, register_best: bool, weights: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Run a suite (demo, reports, ablations or a YAML file): every variant and seed, then the report."""
     from pipeline.run import run_suite
@@ -268,15 +273,33 @@ def run(
     result = run_suite(
         suite, store=store, workspace=workspace, data=data, seeds=seeds, extractors=extractors,
         num_samples=num_samples, weights=weights, device=device, precision=precision,
-        directory=directory or workspace.reports,
+        directory=directory or workspace.reports, register_best=register_best,
     )  # fmt: skip
     written = result.report
     click.echo(f"{written.text}\n\n{_short(written.markdown)}\n{_short(written.html)}\n{ui_hint(store)}")
+    if written.unregistered:
+        raise UserError(written.unregistered)
     if result.failed:
         cells = "; ".join(f"{name}: {reason}" for name, reason in result.failed)
         raise UserError(
             f"{len(result.failed)} cell(s) of suite '{suite}' failed: {cells}. The same command tries again."
         )
+
+
+@cli.command(cls=StageCommand)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+    help="Where to listen; with 0.0.0.0 other machines can read and change the runs too.",
+)  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=5000, show_default=True, metavar="N", help="0: a free one."
+)
+def ui(host: str, port: int) -> None:
+    """Show the tracking store in MLflow's UI: trainings, best first, with charts and samples."""
+    from pipeline.tracking import connect
+    from pipeline.ui import serve
+
+    serve(connect(), host, port)
 
 
 def _short(path: Path) -> str:

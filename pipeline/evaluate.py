@@ -28,6 +28,7 @@ from pipeline.metrics.measures import FLAGS, Sets, flags, measure
 from pipeline.metrics.memorisation import closest_pairs
 from pipeline.metrics.reference import image_batches
 from pipeline.publish import BEST_GENERATOR, BEST_STEP
+from pipeline.reporting.run_page import run_page
 from pipeline.sample import load_trained
 from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
@@ -149,7 +150,7 @@ def _measure_generator(
             f"{run.name} {checkpoint}, seed {seed}",
         )
         if checkpoint == LAST and seed == options.seed:
-            picture = f"evaluation/closest-pairs-{measuring.network.name}-{measuring.protocol_hash}"
+            picture = f"evaluation/closest-pairs-{measuring.network.name}-{measuring.protocol_hash}.png"
             store.writer(run.run_id).log_image(_closest_pairs(trained, sets, measuring), picture)
         estimates.append(measure(sets))
         raised |= set(flags(sets))
@@ -220,14 +221,11 @@ def _store(store: Store, run: Run, measuring: Measuring, result: Result) -> Eval
         "result": asdict(result),
     }
     writer = store.writer(run.run_id)
-    writer.log_values(
-        {f"{section}/{name}": value for name, value in result.metrics.items()}
-        | {f"{section}_sampling_spread/{name}": value for name, value in result.sampling_spread.items()}
-        | {f"{section}_estimator_error/{name}": value for name, value in result.estimator_error.items()}
-        | {f"{section}/num_samples": result.num_measured}
-    )
+    writer.log_values({f"{section}/{name}": value for name, value in result.metrics.items()})
     file = f"evaluation/{measuring.network.name}-{measuring.protocol_hash}-{result.checkpoint}.json"
     writer.log_text(json.dumps(content | {"flags": {name: FLAGS[name][1] for name in result.flags}}, indent=2), file)
     tag = {_tag(measuring, result.checkpoint): json.dumps(content, sort_keys=True)}
     writer.set_tags(tag)  # last: it says that all is there
+    if result.checkpoint != REAL:
+        writer.describe(run_page(store.get(run.run_id)))
     return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again=False)

@@ -10,6 +10,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.images import grid
 from pipeline.progress import progress_bar
 from pipeline.tracking import Outbox, RunWriter, Store
+from pipeline.tracking.runs import rounded
 
 SHOWN = {"train/loss_discriminator": "loss D", "train/loss_generator": "loss G"}
 
@@ -48,7 +49,7 @@ class TrackingObserver:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Store points of curves, by the names of their metrics; a curve has one point of each step."""
         epoch = step / self.config.steps_per_epoch(self.num_images)
-        points = {**values, "train/epoch": round(epoch, 4)}
+        points = {key: rounded(value) for key, value in {**values, "train/epoch": epoch}.items()}
         new = {key: value for key, value in points.items() if step not in self.taken.setdefault(key, set())}
         if new:
             self.outbox.add_points(step, new)

@@ -107,3 +107,9 @@ measuring_options = with_options(
     ),
     device_option,
 )
+register_option = click.option(
+    "--register",
+    "register_best",
+    is_flag=True,
+    help="Register the best healthy run's generator as gan-DATASET in the model registry, with the alias champion.",
+)

@@ -11,7 +11,7 @@ from gan.config import Config
 from gan.sampling import TrainedGenerator, save_generator
 from gan.training import FIXED_SEED, NUM_FIXED, Outcome, best_generator
 from pipeline.images import grid, interpolation
-from pipeline.tracking import FINAL_INTERPOLATION, FINAL_SAMPLES, RunWriter
+from pipeline.tracking import INTERPOLATION_FILE, SAMPLES_CARD, SAMPLES_FILE, RunWriter
 from pipeline.tracking.models import log_models
 
 GENERATOR = "generator/last.pt"
@@ -57,8 +57,9 @@ def publish(run: RunWriter, training: Training, outcome: Outcome) -> None:
     weights = _store_generator(run, training, GENERATOR, state.step, state.sampled)
     trained = TrainedGenerator(config, state.step, state.sampled)
     (samples,) = trained.sample(seed=FIXED_SEED, num=NUM_FIXED, device=training.device)
-    run.log_image(grid(samples), FINAL_SAMPLES)
-    run.log_image(interpolation(trained, FIXED_SEED, training.device), FINAL_INTERPOLATION)
+    run.log_image(grid(samples), SAMPLES_FILE)
+    run.log_image_card(grid(samples), SAMPLES_CARD)
+    run.log_image(interpolation(trained, FIXED_SEED, training.device), INTERPOLATION_FILE)
     log_models(trained, weights)
 
 

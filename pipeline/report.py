@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from gan.files import storage_errors, write_bytes_atomic, write_text_atomic
 from pipeline import __version__
+from pipeline.reporting.champion import RULE, champions
 from pipeline.reporting.claims import load_claims
 from pipeline.reporting.comparison import compare_sides, find_side
 from pipeline.reporting.formats import MARKDOWN, PLAIN
@@ -17,12 +19,16 @@ from pipeline.reporting.frames import written
 from pipeline.reporting.illustrations import illustrate
 from pipeline.reporting.labels import label
 from pipeline.reporting.model import Report, build_report, require_one_table
+from pipeline.reporting.plots_draw import style_of
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.results import clean
+from pipeline.reporting.run_page import run_page
 from pipeline.reporting.sentences import sentences
 from pipeline.reporting.tables import Table
 from pipeline.reporting.writing import files_of, set_document
 from pipeline.tracking import Run, Stage, Store
+from pipeline.tracking.registry import register
+from pipeline.tracking.runs import COLOUR, DESCRIPTION
 from pipeline.workspace import CLAIMS, experiments_directory, installed_experiments
 
 INDEX = ".report.json"  # the names of the files, so that the next report can remove those that it does not write
@@ -34,14 +40,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Written:
-    """A report on disk. text: its tables for a terminal. run_id: the run of the tracking store that holds the files."""
+    """A report on disk.
+
+    text: its tables for a terminal. run_id: the run of the tracking store that holds the files. unregistered: why no
+    model was registered although that was asked for, "" otherwise.
+    """
 
     report: Report
     directory: Path
     markdown: Path
     html: Path
     text: str
-    run_id: str | None
+    run_id: str
+    unregistered: str = ""
 
 
 def report(
@@ -52,12 +63,14 @@ def report(
     claims: Path | None = None,
     one_table: bool = False,
     training_images: bool = True,
+    register_best: bool = False,
 ) -> Written:
     """Write a report on all trainings of the store, or on some of them, as Markdown, HTML, LaTeX, CSV and JSON.
 
     claims: a YAML file with claims and the rules that decide them, instead of experiments/claims.yaml. one_table:
     refuse rows of different protocols. training_images: also pictures in which images of the dataset are seen. The same
-    store gives the same bytes. The files are artifacts of a run of their own as well.
+    store gives the same bytes. The files are artifacts of a run of their own as well. register_best: register the best
+    run's generator of each dataset, by the rule of `champion`.
 
     Raises UserError where there is no training, an id is no training's, the claims are not valid or the folder cannot
     be written.
@@ -76,8 +89,11 @@ def report(
     with storage_errors(directory):
         _write(files, directory)
     run_id = _log(files, made, store, directory)
-    text = "\n\n".join(plain(table) for table in made.tables)
-    return Written(made, directory, directory / "report.md", directory / "report.html", text, run_id)
+    _decorate(made, store, run_id)
+    registered = _register(made, store) if register_best else []
+    text = "\n\n".join([*(plain(table) for table in made.tables), *registered])
+    missing = f"--register: no healthy run was measured. The rule: {RULE}" if register_best and not registered else ""
+    return Written(made, directory, directory / "report.md", directory / "report.html", text, run_id, missing)
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,41 @@ def _log(files: dict[str, bytes], made: Report, store: Store, directory: Path) -
     with store.open_run(name="report", tags=tags, description=_description(made.tables)) as writer:
         writer.log_files(directory, sorted(files), "report")
     return writer.run_id
+
+
+def _decorate(made: Report, store: Store, run_id: str) -> None:
+    """Give the runs the colours of the report's figures, and descriptions that link to the report."""
+    for number, configuration in enumerate(made.results.configurations):
+        for training in configuration.trainings:
+            run = training.run
+            wanted = {COLOUR: style_of(number).colour, DESCRIPTION: run_page(run, run_id)}
+            if changed := {key: value for key, value in wanted.items() if run.tags.get(key) != value}:
+                store.writer(run.run_id).set_tags(changed)
+
+
+def _register(made: Report, store: Store) -> list[str]:
+    """Register the best generator of each dataset; return what was done, in words."""
+    lines = []
+    for best in champions(made.tables):
+        run = best.training.run
+        words = (
+            f"{best.label}, seed {best.training.seed} (run {run.name}): {best.metric} {best.value:.1f} under protocol "
+            f"{best.protocol_hash}. Rule: {RULE}"
+        )
+        if best.ties:
+            words += f" It ties with {', '.join(best.ties)}."
+        if best.unknown:
+            words += f" Nothing can be said about {', '.join(best.unknown)}: one seed has no spread."
+        registered = register(
+            store.client,
+            name=re.sub(r"[^A-Za-z0-9._-]", "-", f"gan-{best.dataset}"),
+            run_id=run.run_id,
+            experiment_id=run.experiment_id,
+            description=words,
+            tags={"protocol": best.protocol_hash, best.metric: f"{best.value:.6g}", "variant": best.label[:500]},
+        )
+        lines.append(f"{registered.uri}, version {registered.version}: {words}")
+    return lines
 
 
 def _description(tables: Sequence[Table]) -> str:

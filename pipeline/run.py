@@ -51,11 +51,12 @@ def run_suite(
     device: str = "auto",
     precision: str | None = None,
     directory: Path,
+    register_best: bool = False,
 ) -> SuiteResult:
     """Prepare, then train, sample and evaluate every variant and seed, then report.
 
-    data, seeds, extractors, num_samples, precision: replace the suite's own. A cell that fails is recorded; the rest
-    goes on.
+    data, seeds, extractors, num_samples, precision: replace the suite's own. register_best: as for `report`. A cell
+    that fails is recorded; the rest goes on.
     """
     config = load_suite(suite)
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
@@ -90,7 +91,7 @@ def run_suite(
             log.error("%s: %s", cell.name, error, exc_info=not isinstance(error, UserError))  # noqa: TRY400
             failed.append((cell.name, str(error).splitlines()[0] if str(error) else type(error).__name__))
 
-    result = report(store=store, directory=directory)
+    result = report(store=store, directory=directory, register_best=register_best)
     return SuiteResult(result, tuple(failed))
 
 

@@ -32,7 +32,7 @@ def load_trained(run: Run, store: Store, device: torch.device, artifact: str = G
     Raises UserError for a run of another kind or without a generator.
     """
     if run.tags.get("stage") != Stage.TRAIN:
-        raise UserError(f"--run: {run.run_id} ({run.name}) is not a training run. `mlflow ui` lists them.")
+        raise UserError(f"--run: {run.run_id} ({run.name}) is not a training run. `pipeline ui` lists them.")
     if run.tags.get("health") == "diverged":
         raise UserError(f"run {run.run_id} ({run.name}) diverged and has no generator. Lower the learning rate.")
     with TemporaryDirectory() as folder:

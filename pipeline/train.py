@@ -26,10 +26,11 @@ from pipeline.identity import changed_fields, config_hash_of, hash_of
 from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
 from pipeline.publish import BEST_STEP, Training, costs, publish
+from pipeline.reporting.run_page import run_page
 from pipeline.run_lock import in_use
 from pipeline.selection import Selection, evaluation_of, selection_steps
 from pipeline.signals import graceful_stop
-from pipeline.tracking import Run, RunWriter, Stage, Store
+from pipeline.tracking import CONFIG, Run, RunWriter, Stage, Store
 from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
 
@@ -95,7 +96,7 @@ def train(
         "fingerprint": fingerprint,
         "config_hash": config_hash,
         "code_hash": code_hash,
-        "config": json.dumps(config.to_dict(), sort_keys=True),
+        CONFIG: json.dumps(config.to_dict(), sort_keys=True),
         "changed": " ".join(changed_fields(config.to_dict(), base.to_dict())),
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
@@ -107,15 +108,14 @@ def train(
     with ExitStack() as held:
         if resume is not None:  # before the run is opened: another process may have been quicker
             held.enter_context(in_use(workspace.checkpoints / resume, earlier))
-        description = _description(config, seed, dataset)
-        name = f"{config.variant}-s{seed}"
-        run = held.enter_context(store.open_run(name=name, tags=tags, resume=resume, description=description))
+        run = held.enter_context(store.open_run(name=f"{config.variant}-s{seed}", tags=tags, resume=resume))
         checkpoints = Checkpoints(workspace.checkpoints / run.run_id, fingerprint)
         if resume is None:
             held.enter_context(in_use(checkpoints.directory, None))
         checkpoints.remove_leftovers()
         asked = held.enter_context(graceful_stop())
         _log_inputs(run, store, config, dataset)
+        run.describe(run_page(store.get(run.run_id)))
         evaluation = _evaluation(run, selection, config, dataset, torch_device, workspace)
         outbox = checkpoints.directory / "outbox"
         observer = TrackingObserver(
@@ -242,17 +242,6 @@ def _resumable(earlier: Run | None, store: Store, workspace: Workspace) -> str |
         if store.project_run is not None:
             return None
         raise
-
-
-def _description(config: Config, seed: int, dataset: Dataset) -> str:
-    num_images = len(dataset.images)
-    return (
-        f"**{config.title}**, seed {seed}, on `{dataset.name}` ({num_images:,} images, "
-        f"digest `{dataset.digest[:12]}`): {config.num_steps(num_images):,} discriminator updates, "
-        f"{config.num_generator_updates(num_images):,} generator updates.\n\n"
-        "The whole configuration is the artifact `config/resolved.yaml`; "
-        "`pipeline train --variant resolved.yaml` repeats this run."
-    )
 
 
 def _log_inputs(run: RunWriter, store: Store, config: Config, dataset: Dataset) -> None:

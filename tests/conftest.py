@@ -40,8 +40,14 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest, so that no process is left alone with them at the end."""
+    """Begin with the slowest, so that no process is left alone with them at the end; keep files together.
+
+    A process takes a whole group at a time: a file, or those that share a session's fixture.
+    """
     items.sort(key=lambda item: "slow" not in item.keywords)
+    for item in items:
+        shares = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("suite" if shares else item.nodeid.partition("::")[0]))
 
 
 def environment() -> dict[str, str]:

@@ -37,6 +37,10 @@ HASHED = (
     "Rows that are called config and a hash differ in a way that no field of their configuration shows: compare the "
     "artifact config/resolved.yaml and the commit of their runs."
 )
+CURVES_NOTE = (
+    "Mean over seeds with a band of ± their spread, as far as all seeds go; thin lines are single seeds. Of more than "
+    "100 points, neighbours are averaged."
+)
 STILL_RUNNING = "A run that the system killed (kill -9, power failure) still says running."
 
 
@@ -190,7 +194,7 @@ def _group_section(group: Group, number: int, plots: Sequence[Plot], fmt: Format
             Block("bullets", items=measures),
         ]
     if plots:
-        blocks += [Block("heading", "Curves"), Block("text", "Mean over seeds, with a band of ± their spread.")]
+        blocks += [Block("heading", "Curves"), Block("text", CURVES_NOTE)]
     blocks += [Block("plot", _left_out(plot.num_left_out), plot=plot) for plot in plots]
     title = f"During training: {fmt.escape(group.dataset)}"
     selection = f" (measurements {fmt.code(group.selection)})" if group.selection else ""

@@ -1,9 +1,11 @@
 """The pictures of a report: samples out of the tracking store, and figures of its curves."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 
 from pipeline.metrics.names import KINDS, header_of, kind_of
 from pipeline.reporting import pictures, plots
@@ -11,9 +13,10 @@ from pipeline.reporting.curves import AXES
 from pipeline.reporting.model import CURVES, Group, Report
 from pipeline.reporting.results import Configuration, Training
 from pipeline.reporting.tables import Table
-from pipeline.tracking import FINAL_INTERPOLATION, FINAL_SAMPLES, Run, Store
+from pipeline.tracking import INTERPOLATION_FILE, SAMPLES_FILE, Run, Store
 
 MOST_ROWS, MOST_SEEDS = 12, 3  # of a picture
+MANY_RUNS = 40  # from which on two processes draw them sooner than one
 COLUMNS, PATH_LENGTH = 8, 10  # of the grids that the train stage stores, and of its interpolations
 SERIES = re.compile(r"images/samples~fixed_z\+step\+(\d+)\+.*(?<!\+compressed)\.png")
 CLOSEST = "evaluation/closest-pairs-"
@@ -49,27 +52,18 @@ def illustrate(report: Report, store: Store, *, training_images: bool) -> Illust
     shown = [each for each in report.results.configurations if any(t.is_finished for t in each.trainings)]
     rows = {report.labels.of(each): _finished(each)[:MOST_SEEDS] for each in shown[:MOST_ROWS]}
     first = {label: trainings[0] for label, trainings in rows.items()}
-    with ThreadPoolExecutor(4) as pool:
-        samples = dict(zip(rows, pool.map(lambda runs: _samples(runs, store), rows.values()), strict=True))
-        paths = dict(zip(first, pool.map(lambda run: _interpolation(run, store), first.values()), strict=True))
-        grids = dict(zip(first, pool.map(lambda run: _series(run, store), first.values()), strict=True))
-        closest = {table.name: list(_closest(table, store)) if training_images else [] for table in report.tables}
-    latents = pictures.same_latents({label: each for label, each in samples.items() if each})
-    ways = pictures.interpolations({label: each for label, each in paths.items() if each is not None}, PATH_LENGTH)
+    with ThreadPoolExecutor(2) as pool:  # decoding and encoding of pictures go on while figures are drawn
+        evolution = [pool.submit(_evolution, label, run, store) for label, run in first.items()]
+        latents = pool.submit(_same_latents, rows, store)
+        ways = pool.submit(_interpolations, first, store)
+        closest = {table.name: pool.submit(_closest, table, store) for table in report.tables if training_images}
+        figures = _draw(report.groups)
     return Illustrations(
-        same_latents=_picture("same-latents", "What each run makes of the same latents", latents),
-        evolution=[
-            picture
-            for number, (label, images) in enumerate(grids.items())
-            for picture in _picture(
-                f"evolution-{number}-{first[label].run.run_id[:8]}",
-                f"{label}, seed {first[label].seed}: the same latents during training",
-                pictures.evolution(images),
-            )
-        ],
-        interpolations=_picture("interpolations", "Ways from one latent to another, first seed of each row", ways),
-        closest=closest,
-        plots=[list(_plots(group, number)) for number, group in enumerate(report.groups)],
+        same_latents=latents.result(),
+        evolution=[picture for future in evolution for picture in future.result()],
+        interpolations=ways.result(),
+        closest={table.name: closest[table.name].result() if training_images else [] for table in report.tables},
+        plots=figures,
         num_left_out=max(0, len(shown) - MOST_ROWS),
     )
 
@@ -90,26 +84,40 @@ def _cells(store: Store, run: Run, path: str, columns: int) -> pictures.Pixels |
         return None
 
 
-def _samples(trainings: Sequence[Training], store: Store) -> dict[str, pictures.Pixels]:
-    found = {each.seed: _cells(store, each.run, f"{FINAL_SAMPLES}.png", COLUMNS) for each in trainings}
-    return {seed: images for seed, images in found.items() if images is not None}
+def _same_latents(rows: Mapping[str, Sequence[Training]], store: Store) -> list[Picture]:
+    found = {
+        label: {
+            each.seed: images
+            for each in trainings
+            if (images := _cells(store, each.run, SAMPLES_FILE, COLUMNS)) is not None
+        }
+        for label, trainings in rows.items()
+    }
+    kept = {label: of_seeds for label, of_seeds in found.items() if of_seeds}
+    return _picture("same-latents", "What each run makes of the same latents", pictures.same_latents(kept))
 
 
-def _interpolation(training: Training, store: Store) -> pictures.Pixels | None:
-    return _cells(store, training.run, f"{FINAL_INTERPOLATION}.png", PATH_LENGTH)
+def _interpolations(first: Mapping[str, Training], store: Store) -> list[Picture]:
+    found = {label: _cells(store, each.run, INTERPOLATION_FILE, PATH_LENGTH) for label, each in first.items()}
+    kept = {label: images for label, images in found.items() if images is not None}
+    title = "Ways from one latent to another, first seed of each row"
+    return _picture("interpolations", title, pictures.interpolations(kept, PATH_LENGTH))
 
 
-def _series(training: Training, store: Store) -> dict[int, pictures.Pixels]:
-    """Return the images of the fixed latents, of the steps that are shown."""
+def _evolution(label: str, training: Training, store: Store) -> list[Picture]:
+    """Show the images of the fixed latents at a few steps."""
     paths = {int(m.group(1)): m.string for p in store.artifacts(training.run, "images") if (m := SERIES.fullmatch(p))}
     steps = pictures.spread(paths, 8) if paths else []
     found = {step: _cells(store, training.run, paths[step], COLUMNS) for step in steps}
-    return {step: images for step, images in found.items() if images is not None}
+    images = pictures.evolution({step: each for step, each in found.items() if each is not None})
+    title = f"{label}, seed {training.seed}: the same latents during training"
+    return _picture(f"evolution-{training.run.run_id[:8]}", title, images)
 
 
-def _closest(table: Table, store: Store) -> Iterator[Picture]:
-    """Yield, for the first seed of each row, the generated images that are nearest to training images."""
+def _closest(table: Table, store: Store) -> list[Picture]:
+    """Return, for the first seed of each row, the generated images that are nearest to training images."""
     extractor = table.protocol.get("feature_space", "")
+    shown = []
     for row in table.rows[:MOST_ROWS]:
         run = next((each.run for each in row.configuration.trainings if table.name in each.measured), None)
         content = None if run is None else store.read_artifact(run, f"{CLOSEST}{extractor}-{table.name}.png")
@@ -120,11 +128,24 @@ def _closest(table: Table, store: Store) -> Iterator[Picture]:
         except pictures.NotAGridError:
             continue
         title = f"{row.label}: generated images and, right of each, the training image that is nearest to it"
-        yield Picture(f"closest-{table.name}-{run.run_id[:8]}", title, title, png)
+        shown.append(Picture(f"closest-{table.name}-{run.run_id[:8]}", title, title, png))
+    return shown
 
 
-def _plots(group: Group, number: int) -> Iterator[plots.Plot]:
-    """Yield the figures of a group: distances, losses, health."""
+def _draw(groups: Sequence[Group]) -> list[list[plots.Plot]]:
+    """Return the figures of each group; many runs are drawn by two processes."""
+    jobs = [list(_figures(group, number)) for number, group in enumerate(groups)]
+    if sum(len(runs) for group in groups for runs in group.rows.values()) < MANY_RUNS:
+        drawn = [[job() for job in of_group] for of_group in jobs]
+    else:
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            futures = [[pool.submit(job) for job in of_group] for of_group in jobs]
+            drawn = [[future.result() for future in of_group] for of_group in futures]
+    return [[plot for plot in of_group if plot is not None] for of_group in drawn]
+
+
+def _figures(group: Group, number: int) -> Iterator[Callable[[], plots.Plot | None]]:
+    """Yield what draws the figures of a group: distances, losses, health."""
     for metric in group.curves:
         plain = metric.removeprefix(CURVES)
         kind = KINDS.get(kind_of(plain) or "")
@@ -133,8 +154,6 @@ def _plots(group: Group, number: int) -> Iterator[plots.Plot]:
         title = f"{header_of(plain)}{f' ×{kind.scale:g}' if kind.scale != 1 else ''}, {plain}"
         axes = tuple(AXES) if kind.short == "FD" else ("images",)
         name = f"curves-{number}-{plain}"
-        if plot := plots.learning_curves(group.rows, name, metric, title=title, scale=kind.scale, axes=axes):
-            yield plot
-    for draw, name in ((plots.losses, f"losses-{number}"), (plots.health, f"health-{number}")):
-        if plot := draw(group.rows, name):
-            yield plot
+        yield partial(plots.learning_curves, group.rows, name, metric, title=title, scale=kind.scale, axes=axes)
+    yield partial(plots.losses, group.rows, f"losses-{number}")
+    yield partial(plots.health, group.rows, f"health-{number}")

@@ -53,9 +53,9 @@ def pixels(content: bytes) -> Pixels:
 
 
 def png(picture: Pixels) -> bytes:
-    """Encode uint8 [H, W, 3], as small as it gets without a loss."""
+    """Encode uint8 [H, W, 3] without a loss."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

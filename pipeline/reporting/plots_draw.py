@@ -103,7 +103,7 @@ def draw_png(panels: Sequence[Panel], keys: Sequence[Key]) -> bytes:
         figure.savefig(raw := io.BytesIO(), format="rgba")
         picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), raw.getvalue()).convert("RGB")
     buffer = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from gan.errors import UserError
 from pipeline.identity import config_hash_of
 from pipeline.metrics.names import BEST_PREFIX
 from pipeline.reporting.results import AT_BEST, DIVERGED, FINISHED, Configuration, Measured, Results, Training, clean
-from pipeline.tracking import EVALUATION, Run, Stage, Store
+from pipeline.tracking import CONFIG, EVALUATION, Run, Stage, Store
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def _read(run: Run) -> Training | str:
     """Return a training that can be trusted, or why it cannot."""
     try:
         _check_label(run)
-        return Training(run, _measured(run) if run.status == FINISHED else {})
+        return Training(run, measured_of(run) if run.status == FINISHED else {})
     except ValueError as error:
         return str(error)
 
@@ -53,14 +53,14 @@ def _read(run: Run) -> Training | str:
 def _check_label(run: Run) -> None:
     """Raise ValueError where what a run is called is not what it was trained with."""
     tags = run.tags
-    if "config" not in tags or "code_hash" not in tags:
+    if CONFIG not in tags or "code_hash" not in tags:
         raise ValueError("it was trained by an older version, which did not store what labels are made from.")
     try:
-        config = json.loads(tags["config"])
+        config = json.loads(tags[CONFIG])
         variant = config["variant"]
         found = config_hash_of(config, tags["dataset_digest"], tags["code_hash"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError("its tag config is not a configuration.") from None
+        raise ValueError(f"its tag {CONFIG} is not a configuration.") from None
     if variant != tags.get("variant"):
         raise ValueError(f"it is called {clean(tags.get('variant', '?'))}, its configuration {clean(str(variant))}.")
     if found != tags.get("config_hash"):
@@ -74,7 +74,7 @@ def _read_real(store: Store) -> tuple[dict[str, Measured], dict[str, dict[str, M
     for run in _by_age(store.find({"stage": Stage.REAL})):
         corruption = run.tags.get("images", "real")
         try:
-            measured = _measured(run)
+            measured = measured_of(run)
         except ValueError as error:
             log.warning("run %s (%s) is left out: %s", run.run_id, clean(run.name), error)
             continue
@@ -127,13 +127,13 @@ def _grouped(trainings: Iterable[Training]) -> list[Configuration]:
             variant,
             config_hash,
             sorted(group, key=lambda each: seed_order(each.seed)),
-            json.loads(group[0].run.tags["config"]),
+            json.loads(group[0].run.tags[CONFIG]),
         )
         for (variant, config_hash), group in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
-def _measured(run: Run) -> dict[str, Measured]:
+def measured_of(run: Run) -> dict[str, Measured]:
     """Read a run's measurements by protocol hash. ValueError where one of them is damaged."""
     results: dict[str, list[Mapping[str, Any]]] = {}
     try:

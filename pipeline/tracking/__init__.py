@@ -4,22 +4,27 @@ import os
 
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.runs import (
+    CONFIG,
     EVALUATION,
-    FINAL_INTERPOLATION,
-    FINAL_SAMPLES,
+    INTERPOLATION_FILE,
     PROJECT,
+    SAMPLES_CARD,
+    SAMPLES_FILE,
     Run,
     RunWriter,
     Stage,
     StoreError,
 )
-from pipeline.tracking.store import Store, connect, ui_hint
+from pipeline.tracking.store import Store, connect
+from pipeline.tracking.views import ui_hint
 
 __all__ = [
+    "CONFIG",
     "EVALUATION",
-    "FINAL_INTERPOLATION",
-    "FINAL_SAMPLES",
+    "INTERPOLATION_FILE",
     "PROJECT",
+    "SAMPLES_CARD",
+    "SAMPLES_FILE",
     "Outbox",
     "Run",
     "RunWriter",

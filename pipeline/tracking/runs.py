@@ -1,6 +1,7 @@
 """One run of the tracking store: what is read of it, what is written to it, and what an outage is."""
 
 import logging
+import math
 import os
 import re
 import tempfile
@@ -22,8 +23,14 @@ from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
 PROJECT = "gan-benchmark"
-EVALUATION = "evaluation."  # + extractor + "." + protocol hash: the tag of a result, as JSON
-FINAL_SAMPLES, FINAL_INTERPOLATION = "final/samples", "final/interpolation"  # images, with `.png` as artifacts
+# Tags that hold JSON. The UI hides tags that begin with "mlflow.": these would be columns wider than the page.
+EVALUATION = "mlflow.gan.evaluation."  # + extractor, protocol hash and checkpoint, with dots between: a result
+CONFIG = "mlflow.gan.config"  # the resolved configuration
+
+COLOUR, DESCRIPTION = "mlflow.runColor", "mlflow.note.content"  # tags that the UI knows
+
+# Pictures of the last generator. The page that compares runs shows only files that are in no folder.
+SAMPLES_CARD, SAMPLES_FILE, INTERPOLATION_FILE = "final/samples", "samples.png", "interpolation.png"
 REQUEST_SECONDS = 10
 
 StoreError = (MlflowException, SQLAlchemyError)
@@ -75,10 +82,9 @@ class RunWriter:
         self.client.log_batch(self.run_id, metrics=points, synchronous=True)
 
     def log_values(self, values: Mapping[str, float]) -> None:
-        """Store values that have no step; the UI shows raw floats, so all but counts have six significant digits."""
+        """Store values that have no step, rounded."""
         now = int(time.time() * 1000)
-        rounded = {key: value if float(value).is_integer() else float(f"{value:.6g}") for key, value in values.items()}
-        metrics = [Metric(key, value, now, 0) for key, value in rounded.items()]
+        metrics = [Metric(key, rounded(value), now, 0) for key, value in values.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
 
     def log_params(self, params: Mapping[str, object]) -> None:
@@ -89,9 +95,9 @@ class RunWriter:
         """Set tags."""
         self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
-    def log_image(self, image: np.ndarray, key: str) -> None:
-        """Store an image, uint8 [H, W, 3], as the file `<key>.png`."""
-        self.client.log_image(self.run_id, image, artifact_file=f"{key}.png")
+    def log_image(self, image: np.ndarray, path: str) -> None:
+        """Store an image, uint8 [H, W, 3], as an artifact."""
+        self.client.log_image(self.run_id, image, artifact_file=path)
 
     def log_image_of_series(self, image: np.ndarray, stem: str) -> None:
         """Store an image, uint8 [H, W, 3], that the UI shows with a slider; the same stem again replaces it.
@@ -107,6 +113,10 @@ class RunWriter:
             for file in files:
                 self.log_file(file, "images")
         self.set_tags({MLFLOW_LOGGED_IMAGES: True})
+
+    def log_image_card(self, image: np.ndarray, key: str) -> None:
+        """Store an image, uint8 [H, W, 3], that a card of the UI's charts shows beside those of other runs."""
+        self.log_image_of_series(image, f"{key.replace('/', '~')}+step+0+timestamp+0+{self.run_id}")
 
     def stems_of_images(self) -> list[str]:
         """Return the stems of the images that were stored with `log_image_of_series`, whole or in part."""
@@ -129,7 +139,12 @@ class RunWriter:
 
     def describe(self, markdown: str) -> None:
         """Set the text that the run's page shows."""
-        self.set_tags({"mlflow.note.content": markdown})
+        self.set_tags({DESCRIPTION: markdown})
+
+
+def rounded(value: float) -> float:
+    """Return a value with six significant digits, but for counts: the UI shows raw floats."""
+    return value if not math.isfinite(value) or float(value).is_integer() else float(f"{value:.6g}")
 
 
 def end_active_run(status: str) -> None:

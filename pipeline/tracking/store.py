@@ -64,7 +64,7 @@ class Store:
             run = _record(self.client.get_run(run_id))
         except MlflowException:
             raise UserError(
-                f"--run: there is no run '{run_id}' in {shown(self.uri)}. `mlflow ui` lists the runs; "
+                f"--run: there is no run '{run_id}' in {shown(self.uri)}. `pipeline ui` lists the runs; "
                 "MLFLOW_TRACKING_URI selects another store."
             ) from None
         if run.tags.get("project") != PROJECT:
@@ -141,7 +141,7 @@ class Store:
 
     def log_dataset(self, name: str, digest: str, source: Mapping[str, str]) -> None:
         """Connect the active run with its dataset."""
-        mlflow.log_input(_Dataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:32]), "training")
+        mlflow.log_input(_Dataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:12]), "training")
 
     def point_to(self, targets: Sequence[str], sentence: str) -> None:
         """Where `mlflow run` made a run for a command that writes into others, say so in it."""
@@ -218,13 +218,3 @@ def _git_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def ui_hint(store: Store) -> str:
-    """Return the command and the address that show the runs."""
-    path = f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
-    if store.uri.startswith("http"):
-        return f"Runs: {shown(store.uri).rstrip('/')}{path}"
-    folder = Path(store.uri.removeprefix("sqlite:///")).parent
-    where = "" if folder == Path.cwd() else f"cd {folder} && "
-    return f"Runs: {where}mlflow ui, then http://127.0.0.1:5000{path}"

@@ -16,27 +16,11 @@ from PIL import Image
 
 from gan.randomness import sample_latents
 from pipeline.metrics.names import KINDS
+from pipeline.tracking import EVALUATION
 from tests.conftest import environment, run_pipeline
+from tests.integration.conftest import SUITE
 
-SUITE = """
-title: A tiny suite
-dataset: {name: tiny, sources: [avatars], num_images: 48, held_out: 8}
-seeds: [0]
-evaluation: {extractors: [efficientnet_lite0], num_samples: 20, num_seeds: 2, every_epochs: 1, curve_samples: 8}
-set: {batch_size: 8, max_steps: 10}
-cells:
-  - variant: dcgan
-  - variant: wgan_sgd
-"""
 GENERATORS = ("generator/best.pt", "generator/last.pt")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return a folder in which the suite ran, and what it printed."""
-    folder = tmp_path_factory.mktemp("chain")
-    (folder / "tiny.yaml").write_text(SUITE)
-    return folder, run_pipeline("run", "tiny.yaml", cwd=folder).stdout
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +39,13 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
     folder, printed = finished
     (table,) = (folder / "reports").glob("table-*.csv")
     rows = list(csv.DictReader(table.open()))
-    assert {row["variant"] for row in rows} == {"dcgan", "wgan_sgd", "real"}
+    assert {row["variant"] for row in rows} == {"dcgan", "wgan", "wgan_sgd", "real"}
     report = (folder / "reports" / "report.md").read_text()
     for word in ("dcgan", "wgan_sgd", "fd_efficientnet_lite0", "5,142,083 / 4,316,545", "3,380,227 / 4,316,545"):
         assert word in report
     for word in ("dcgan", "wgan_sgd", "fd_efficientnet_lite0", "real images"):
         assert word in printed
-    for picture in (folder / "reports" / "images").iterdir():
-        assert Image.open(picture).size == (8 * 66 + 2, 8 * 66 + 2)
-    assert "mlflow ui" in printed
+    assert "pipeline ui, then http" in printed
 
 
 def test_the_best_generator_is_kept_with_the_protocol_of_its_choice(client: MlflowClient, tmp_path: Path) -> None:
@@ -78,14 +60,14 @@ def test_the_best_generator_is_kept_with_the_protocol_of_its_choice(client: Mlfl
         assert last["step"] == 10
         chosen = json.loads(Path(client.download_artifacts(run.info.run_id, "evaluation/selection.json")).read_text())
         assert (chosen["num_samples"], chosen["num_reference"]) == (8, 8)
-        table = next(json.loads(text) for tag, text in run.data.tags.items() if tag.startswith("evaluation."))
+        table = next(json.loads(text) for tag, text in run.data.tags.items() if tag.startswith(EVALUATION))
         assert chosen["reference"] != table["protocol"]["reference"]
         assert str(chosen["sampling_seed"]) not in table["protocol"]["sampling_seeds"].split(", ")
 
 
 def test_last_and_best_are_measured_with_every_uncertainty_that_there_is(client: MlflowClient) -> None:
     for run in trainings(client).values():
-        tags = {tag.rpartition(".")[2]: json.loads(text) for tag, text in run.data.tags.items() if "evaluation." in tag}
+        tags = {tag.rpartition(".")[2]: json.loads(text) for tag, text in run.data.tags.items() if EVALUATION in tag}
         assert tags.keys() == {"last", "best"}
         last, best = tags["last"], tags["best"]
         assert last["protocol"] == best["protocol"]
@@ -99,7 +81,6 @@ def test_last_and_best_are_measured_with_every_uncertainty_that_there_is(client:
         for checkpoint, section in (("last", "final"), ("best", "best")):
             for name, value in tags[checkpoint]["result"]["metrics"].items():
                 assert run.data.metrics[f"{section}/{name}"] == pytest.approx(value, rel=1e-5)
-        assert run.data.metrics["final_sampling_spread/fd_efficientnet_lite0"] > 0
         assert max(len(text) for text in run.data.tags.values()) < 8000  # what a tag can hold
 
 
@@ -111,7 +92,7 @@ def test_the_nearest_training_images_can_be_looked_at(client: MlflowClient, tmp_
 
 def test_every_run_says_what_it_is(client: MlflowClient) -> None:
     runs = trainings(client)
-    assert sorted(runs) == ["dcgan-s0", "wgan_sgd-s0"]
+    assert sorted(runs) == ["dcgan-s0", "wgan-s0", "wgan_sgd-s0"]
     for name, run in runs.items():
         assert run.info.status == "FINISHED"
         assert name == f"{run.data.tags['variant']}-s{run.data.tags['seed']}"
@@ -136,7 +117,7 @@ def test_grids_begin_at_step_zero_and_the_configuration_is_an_artifact(client: M
     run_id = trainings(client)["dcgan-s0"].info.run_id
     steps = sorted({f.path.split("+")[2] for f in client.list_artifacts(run_id, "images") if f.path.endswith(".png")})
     assert sorted(map(int, steps)) == list(range(11))
-    assert {f.path for f in client.list_artifacts(run_id, "final")} == {"final/samples.png"}
+    assert {"samples.png", "interpolation.png"} < {f.path for f in client.list_artifacts(run_id)}
     assert [f.path for f in client.list_artifacts(run_id, "config")] == ["config/resolved.yaml"]
     files = [file.path for file in client.list_artifacts(run_id, "evaluation")]
     _best, last, selection = sorted(file for file in files if file.endswith(".json"))
@@ -213,7 +194,7 @@ def test_evaluating_again_is_answered_from_the_store_and_more_samples_are_anothe
     report = (folder / "both" / "report.md").read_text()
     assert "How the protocols differ" in report
     frames = {len(pd.read_csv(table)) for table in tables}
-    assert frames == {2, 3}
+    assert frames == {3, 4}
 
 
 def test_a_dataset_that_changed_is_refused(finished: tuple[Path, str], client: MlflowClient) -> None:
@@ -230,9 +211,8 @@ def test_a_dataset_that_changed_is_refused(finished: tuple[Path, str], client: M
 def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     diverges = "{optimizer: {name: sgd, lr: 1e6, momentum: 0.9}, weight_clip: null, discriminator_steps: 1}"
-    diverging = SUITE.replace("seeds: [0]", "seeds: [2]").replace(
-        "- variant: dcgan", f"- variant: wgan\n    set: {diverges}"
-    )
+    diverging = SUITE.replace("seeds: [0]", "seeds: [2]").replace("  - variant: wgan\n", "")
+    diverging = diverging.replace("- variant: dcgan", f"- variant: wgan\n    set: {diverges}")
     (folder / "diverging.yaml").write_text(diverging)
     result = run_pipeline("run", "diverging.yaml", "--out", "failed", cwd=folder, check=False)
     assert result.returncode == 1

@@ -13,7 +13,7 @@ from pipeline.evaluate import evaluate
 from pipeline.measuring import Options
 from pipeline.prepare import prepare
 from pipeline.selection import Selection
-from pipeline.tracking import Store, connect
+from pipeline.tracking import EVALUATION, Store, connect
 from pipeline.train import train
 from pipeline.workspace import Workspace
 
@@ -69,7 +69,7 @@ def measure(run_id: str, store: Store, workspace: Workspace) -> None:
 
 
 def is_measured(run_id: str, store: Store) -> bool:
-    return any(tag.startswith("evaluation.") for tag in store.get(run_id).tags)
+    return any(tag.startswith(EVALUATION) for tag in store.get(run_id).tags)
 
 
 def test_a_truncated_generator_is_refused(run_id: str, artifact: Path, store: Store, workspace: Workspace) -> None:
@@ -122,7 +122,7 @@ def test_a_collapsed_generator_is_measured_and_flagged(
 @pytest.mark.parametrize("damage", ["", "{}", "[]", '{"result": {"checkpoint": "last"}}'])
 def test_a_damaged_result_is_measured_again(damage: str, run_id: str, store: Store, workspace: Workspace) -> None:
     evaluate(run_id, OPTIONS, store=store, workspace=workspace)
-    (tag,) = [tag for tag in store.get(run_id).tags if tag.startswith("evaluation.") and tag.endswith(".last")]
+    (tag,) = [tag for tag in store.get(run_id).tags if tag.startswith(EVALUATION) and tag.endswith(".last")]
     results = []
     for _ in range(2):
         store.client.set_tag(run_id, tag, damage)

@@ -23,7 +23,7 @@ from gan.errors import UserError
 from pipeline.identity import config_hash_of
 from pipeline.images import grid
 from pipeline.report import Written, compare, report
-from pipeline.tracking import FINAL_INTERPOLATION, FINAL_SAMPLES, RunWriter, Stage, Store, connect
+from pipeline.tracking import CONFIG, EVALUATION, INTERPOLATION_FILE, SAMPLES_FILE, RunWriter, Stage, Store, connect
 from pipeline.tracking.runs import end_active_run
 
 GOLDEN = Path(__file__).with_name("golden") / "report.md"  # UPDATE_GOLDEN=1 writes it anew
@@ -70,7 +70,7 @@ class Library:
         config = {"variant": variant, "title": "T", "lr": 0.1} | dict(changed or {})
         all_tags = images | {
             "stage": Stage.TRAIN, "variant": label or variant, "seed": seed, "code_hash": CODE,
-            "config": json.dumps(config), "changed": " ".join(changed or {}),
+            CONFIG: json.dumps(config), "changed": " ".join(changed or {}),
             "config_hash": config_hash_of(config, images["dataset_digest"], CODE), "selection": "cccc3333",
         }  # fmt: skip
         all_tags["fingerprint"] = f"{all_tags['config_hash']}-{seed}"
@@ -99,11 +99,11 @@ class Library:
         """Store pictures such as the train and evaluate stages do, in a colour of the run's own."""
         colour = 10 * len(self.ids)
         images = torch.full((80, 3, 8, 8), colour, dtype=torch.uint8)
-        run.log_image(grid(images[:64]), FINAL_SAMPLES)
-        run.log_image(grid(images, columns=10), FINAL_INTERPOLATION)
+        run.log_image(grid(images[:64]), SAMPLES_FILE)
+        run.log_image(grid(images, columns=10), INTERPOLATION_FILE)
         for step in (0, 1000):
             run.log_image_of_series(grid(images[:64]), f"samples~fixed_z+step+{step}+timestamp+1+u")
-        run.log_image(grid(images[:32]), "evaluation/closest-pairs-lite-aaaa1111")
+        run.log_image(grid(images[:32]), "evaluation/closest-pairs-lite-aaaa1111.png")
 
     def real(self, num_measured: int, metrics: Mapping[str, float], images: str = "real") -> None:
         tags = {
@@ -132,7 +132,7 @@ def result(
     protocol_hash = {"lite": "aaaa1111", "inception": "bbbb2222"}[extractor]
     checkpoints = {"last": 0.0, "best": -1.0} if num_measured is None else {"real": 0.0}
     return {
-        f"evaluation.{extractor}.{protocol_hash}.{checkpoint}": json.dumps(
+        f"{EVALUATION}{extractor}.{protocol_hash}.{checkpoint}": json.dumps(
             {
                 "protocol_hash": protocol_hash,
                 "protocol": protocol,
@@ -266,7 +266,7 @@ def test_pictures_show_all_rows_and_are_there(library: Library, made: Written) -
     colours = [10 * (1 + list(library.ids).index(name)) for name in ("dcgan-s0", "dcgan-s1", "wgan-s2", "wgan-s10")]
     strips = [row for row in latents[:, -12, 0] if row in colours]
     assert [strips[0], *(b for a, b in pairwise(strips) if a != b)] == colours  # by row, then by seed: 2 before 10
-    assert f"evolution-0-{library.ids['dcgan-s0'][:8]}.png" in text
+    assert f"evolution-{library.ids['dcgan-s0'][:8]}.png" in text
     assert f"closest-aaaa1111-{library.ids['wgan-s2'][:8]}.png" in text
 
 

@@ -7,7 +7,7 @@ from pipeline.identity import config_hash_of
 from pipeline.reporting.labels import label
 from pipeline.reporting.results import Configuration, Measured, Results, Training
 from pipeline.reporting.tables import Table, build_tables
-from pipeline.tracking import Run, Stage
+from pipeline.tracking import CONFIG, Run, Stage
 
 PROTOCOL = {"dataset": "faces", "dataset_digest": "d", "num_samples": 100, "num_reference": 100, "extractor": "X"}
 
@@ -27,7 +27,7 @@ def honest(variant: str, seed: str = "0", changed: str = "", **config: object) -
         "stage": Stage.TRAIN,
         "variant": variant,
         "seed": seed,
-        "config": json.dumps(content),
+        CONFIG: json.dumps(content),
         "changed": changed,
         "code_hash": "c" * 64,
         "dataset_digest": "d",

@@ -74,6 +74,7 @@ def test_cells_of_a_last_row_that_is_not_full_are_white(num: int, columns: int, 
         grid_of(images(16), columns=4),  # another number of columns
         np.zeros((2 + 18, 2 + 8 * 18, 3), np.uint8),  # no gaps
         np.full((2, 2, 3), 255, np.uint8),
+        np.full((4, 18, 3), 255, np.uint8),  # nothing but gaps
         np.full((2, 2 + 8 * 18, 3), 255, np.uint8),
         np.zeros((64, 64, 3), np.uint8),
         images(1, 1)[0],
@@ -139,6 +140,13 @@ def test_any_label_can_be_drawn(label: str) -> None:
     picture = same_latents({label: {label[:20]: images(8)}})
     assert picture is not None
     assert len(places(picture, images(8)[0])) == 1
+
+
+def test_labels_are_one_line() -> None:
+    clean, odd = (same_latents({"a b": {seed: images(8)}}) for seed in ("1 2", " 1\n2\x00"))
+    assert clean is not None
+    assert odd is not None
+    np.testing.assert_array_equal(clean, odd)
 
 
 def test_columns_of_the_evolution_are_steps_spread_over_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 from gan.errors import UserError
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.results import Results
-from pipeline.tracking import Run
+from pipeline.tracking import CONFIG, Run
 from tests.unit.report.made import honest, run
 
 
@@ -69,13 +69,13 @@ def test_one_hash_is_one_row_by_seed() -> None:
     [
         ({"variant": "b"}, "it is called b, its configuration a."),
         ({"config_hash": "0" * 32}, "its configuration does not have the hash that its label stands for."),
-        ({"config": json.dumps({"variant": "a", "title": "a", "lr": 2})}, "does not have the hash"),
+        ({CONFIG: json.dumps({"variant": "a", "title": "a", "lr": 2})}, "does not have the hash"),
         ({"code_hash": "e" * 64}, "does not have the hash"),
         ({"dataset_digest": "other"}, "does not have the hash"),
-        ({"config": "{"}, "its tag config is not a configuration."),
-        ({"config": "[]"}, "its tag config is not a configuration."),
-        ({"config": "[" * 100_000}, "its tag config is not a configuration."),
-        ({"config": "7"}, "its tag config is not a configuration."),
+        ({CONFIG: "{"}, "its tag mlflow.gan.config is not a configuration."),
+        ({CONFIG: "[]"}, "its tag mlflow.gan.config is not a configuration."),
+        ({CONFIG: "[" * 100_000}, "its tag mlflow.gan.config is not a configuration."),
+        ({CONFIG: "7"}, "its tag mlflow.gan.config is not a configuration."),
     ],
 )
 def test_a_run_whose_label_is_not_that_of_its_configuration_is_refused(tags: dict[str, str], reason: str) -> None:
@@ -86,7 +86,7 @@ def test_a_run_whose_label_is_not_that_of_its_configuration_is_refused(tags: dic
     assert reason in why
 
 
-@pytest.mark.parametrize("missing", ["config", "code_hash"])
+@pytest.mark.parametrize("missing", [CONFIG, "code_hash"])
 def test_a_run_of_an_older_version_is_refused(missing: str) -> None:
     tags = {key: value for key, value in honest("a").items() if key != missing}
     ((_, why),) = read(run("0", "FINISHED", 0, **tags)).refused
@@ -101,14 +101,14 @@ def test_a_refused_run_that_was_asked_for_is_an_error() -> None:
 
 def test_only_finished_runs_have_numbers() -> None:
     result = '{"protocol_hash": "p", "protocol": {}, "num_measured": 2, "metrics": {"fid": 1}}'
-    configurations = read(train("0", "RUNNING", 0, **{"evaluation.x.p": result})).configurations
+    configurations = read(train("0", "RUNNING", 0, **{"mlflow.gan.evaluation.x.p": result})).configurations
     assert configurations[0].trainings[0].measured == {}
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"protocol_hash": "p", "protocol": 1}', "[" * 100_000])
 def test_a_run_with_a_damaged_result_is_refused_and_the_others_are_read(text: str) -> None:
-    found = read(train("0", "FINISHED", 0, **{"evaluation.x.p": text}), train("1", seed="1"))
+    found = read(train("0", "FINISHED", 0, **{"mlflow.gan.evaluation.x.p": text}), train("1", seed="1"))
     assert [training.run.run_id for each in found.configurations for training in each.trainings] == ["1"]
     ((refused, why),) = found.refused
     assert refused.run_id == "0"
-    assert "its tag evaluation.x.p is not a result of `pipeline evaluate`" in why
+    assert "its tag mlflow.gan.evaluation.x.p is not a result of `pipeline evaluate`" in why
