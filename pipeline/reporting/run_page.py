@@ -43,9 +43,9 @@ def _summary(numbers: Mapping[str, Mapping[str, Any]]) -> str:
         if name is None:
             continue
         best = each["best"].get(name)
-        flags = f" ({', '.join(each['flags'])})" if each["flags"] else ""
+        flags = f" ({escape(', '.join(each['flags']))})" if each["flags"] else ""
         shown = f"{code(name)} {each['last'][name]:.1f}"
-        words.append(f"{shown}{f', best {best:.1f}' if best is not None else ''}{escape(flags)}")
+        words.append(f"{shown}{f', best {best:.1f}' if best is not None else ''}{flags}")
     return f": {'; '.join(words)}" if words else ""
 
 
@@ -114,7 +114,7 @@ def _what(run: Run, config: Mapping[str, Any]) -> str:
     }
     frame = pd.DataFrame([{"what": key, "value": escape(str(value))} for key, value in words.items()])
     repeat = code("pipeline train --variant resolved.yaml")
-    return f"{MARKDOWN.grid(frame, 0)}\n\nThe whole configuration is the artifact; {repeat} repeats this run."
+    return f"The training:\n\n{MARKDOWN.grid(frame, 0)}\n\nWith its whole configuration, {repeat} repeats this run."
 
 
 def _artifact(run: Run, path: str) -> str:

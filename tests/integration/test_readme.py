@@ -23,6 +23,7 @@ SHORTER = [  # pattern, replacement
     (r"^pipeline run (demo|reports|ablations)(.*)$", r"pipeline run short.yaml\2"),
     (r"^(python benchmarks/train_step.py .*)$", r"\1 --variants dcgan --steps 1 --rounds 1 --num-images 256"),
     (r"^mlflow ui$", "timeout --preserve-status --signal=INT 20 mlflow ui --port 5999 --workers 1"),
+    (r"^pipeline ui$", "timeout --preserve-status --signal=INT 60 python -m pipeline ui --port 0"),
 ]
 SUITE = """
 title: short
