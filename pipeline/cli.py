@@ -176,7 +176,7 @@ def evaluate(
     from pipeline import evaluate as stage
     from pipeline.measuring import Options
     from pipeline.metrics.corruptions import CORRUPTIONS
-    from pipeline.tracking import connect
+    from pipeline.tracking import connect, ui_hint
 
     if sum(option is not None for option in (run_id, variant, real)) != 1:
         raise UserError("Give one of --run ID, --variant NAME and --real DATASET; `pipeline ui` lists the runs.")
@@ -188,12 +188,14 @@ def evaluate(
         for corruption in (None, *(CORRUPTIONS if sanity else ())):
             done = stage.evaluate_real(real, options, store=store, workspace=workspace, corruption=corruption)
             click.echo(done.text)
+        click.echo(ui_hint(store))
         return
     run_ids = [run_id] if run_id is not None else stage.finished_runs(str(variant), store)
     store.point_to(run_ids, f"Evaluation of {', '.join(run_ids)}.")
     for each in run_ids:
         for evaluation in stage.evaluate(each, options, store=store, workspace=workspace):
             click.echo(evaluation.text)
+    click.echo(ui_hint(store))
 
 
 @cli.command(cls=StageCommand)

@@ -21,12 +21,12 @@ from pipeline.reporting.labels import label
 from pipeline.reporting.model import Report, build_report, require_one_table
 from pipeline.reporting.plots_draw import style_of
 from pipeline.reporting.reading import read_results
-from pipeline.reporting.results import clean
+from pipeline.reporting.results import FINISHED, clean
 from pipeline.reporting.run_page import run_page
 from pipeline.reporting.sentences import sentences
 from pipeline.reporting.tables import Table
 from pipeline.reporting.writing import files_of, set_document
-from pipeline.tracking import Run, Stage, Store
+from pipeline.tracking import Stage, Store
 from pipeline.tracking.registry import register
 from pipeline.tracking.runs import COLOUR, DESCRIPTION
 from pipeline.workspace import CLAIMS, experiments_directory, installed_experiments
@@ -80,11 +80,8 @@ def report(
         log.warning("run %s (%s) is refused: %s", run.run_id, clean(run.name), reason)
     if one_table:
         require_one_table(made.tables)
-    options = [
-        *(part for run_id in run_ids for part in ("--run", run_id)),
-        *(["--claims", str(claims)] if claims else []),
-    ]
-    command = shlex.join(["pipeline", "report", *options])
+    options = [*(["--claims", str(claims)] if claims else []), *([] if training_images else ["--no-training-images"])]
+    command = _command(run_ids, options)
     files = files_of(made, illustrate(made, store, training_images=training_images), command, SOFTWARE)
     with storage_errors(directory):
         _write(files, directory)
@@ -159,9 +156,9 @@ def _log(files: dict[str, bytes], made: Report, store: Store, directory: Path) -
     """Store the files in the store's run of reports; an equal report is there already and stays."""
     digest = hashlib.sha256(b"".join(f"{name}\0".encode() + content for name, content in sorted(files.items())))
     tags = {"stage": Stage.REPORT, CONTENT: digest.hexdigest()[:32]}
-    before: list[Run] = store.find({"stage": Stage.REPORT})
-    if store.project_run is None and before and before[-1].tags.get(CONTENT) == tags[CONTENT]:
-        return before[-1].run_id
+    equal = [run for run in store.find(tags) if run.status == FINISHED]
+    if store.project_run is None and equal:
+        return equal[-1].run_id
     with store.open_run(name="report", tags=tags, description=_description(made.tables)) as writer:
         writer.log_files(directory, sorted(files), "report")
     return writer.run_id

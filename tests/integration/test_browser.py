@@ -105,7 +105,7 @@ def test_three_runs_are_compared_by_parameters_and_numbers(
         for run in runs.values():
             assert f"\n{run.info.run_name}\n" in text
             assert f"\n{run.data.params['gan.optimizer']}\n" in text
-            assert f"{run.data.metrics[f'final/{MAIN}']:.4g}" in text
+            assert f"\n{run.data.metrics[f'best/{MAIN}']:.4g}\n" in text
         assert "protocol_hash" not in text, "results as JSON would be columns wider than the page"
 
 

@@ -51,7 +51,8 @@ def test_the_table_has_a_row_for_each_variant_and_the_floor(finished: tuple[Path
 def test_the_best_generator_is_kept_with_the_protocol_of_its_choice(client: MlflowClient, tmp_path: Path) -> None:
     for run in trainings(client).values():
         curve = {p.step: p.value for p in client.get_metric_history(run.info.run_id, "curve/fd_efficientnet_lite0")}
-        assert sorted(curve) == [5, 10]
+        assert sorted(curve) == [0, 5, 10]
+        del curve[0]  # an untrained generator is never the best
         assert "curve/kd_efficientnet_lite0" in run.data.metrics
         assert int(run.data.tags["best_step"]) == min(curve, key=lambda step: curve[step])
         files = {name: client.download_artifacts(run.info.run_id, name, str(tmp_path)) for name in GENERATORS}
@@ -193,8 +194,22 @@ def test_evaluating_again_is_answered_from_the_store_and_more_samples_are_anothe
     assert len(tables) == 2
     report = (folder / "both" / "report.md").read_text()
     assert "How the protocols differ" in report
+    refused = run_pipeline("report", "--one-table", "--out", "one", cwd=folder, check=False)
+    assert refused.returncode == 1
+    assert "num_samples 20 vs 16" in refused.stderr or "num_samples 16 vs 20" in refused.stderr
+    assert not (folder / "one").exists()
     frames = {len(pd.read_csv(table)) for table in tables}
     assert frames == {3, 4}
+
+
+def test_two_variants_are_compared(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    printed = run_pipeline("report", "--compare", "dcgan", "wgan", "--out", "compared", cwd=folder).stdout
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "loss bce wasserstein" in lines
+    assert "generator updates 10 2" in lines
+    assert any(line.startswith("fd_efficientnet_lite0 ") and line.endswith("unknown") for line in lines)
+    assert (folder / "compared" / "compare.md").read_text().startswith("# A against B\n")
 
 
 def test_a_dataset_that_changed_is_refused(finished: tuple[Path, str], client: MlflowClient) -> None:

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -339,6 +341,18 @@ def test_a_run_whose_label_is_not_its_configuration_s_is_in_no_table(library: Li
     assert refused["reason"] == "it is called wgan, its configuration dcgan."
     for table in ("aaaa1111", "bbbb2222", "not-evaluated"):
         assert refused["run_id"] not in (made.directory / f"runs-{table}.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_latex_sets_the_tables(made: Written, tmp_path: Path) -> None:
+    """Hostile names too."""
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\small\input{tables}\end{document}"
+    (tmp_path / "main.tex").write_text(document)
+    shutil.copy(made.directory / "tables.tex", tmp_path)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "main.pdf").stat().st_size > 10_000
 
 
 def test_comparing_two_rows(library: Library, tmp_path: Path) -> None:

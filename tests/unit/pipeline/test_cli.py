@@ -1,5 +1,6 @@
 """What a person types wrong gets one line and a non-zero exit status."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,3 +119,9 @@ def test_show_prints_the_reports_numbers(monkeypatch: pytest.MonkeyPatch, capsys
     status, output, _ = run(monkeypatch, capsys, "show", "dcgan", "--json", "--num-images", "640")
     assert status == 0
     assert '"steps": 200' in output
+
+
+def test_the_report_and_the_command_line_do_not_load_torch() -> None:
+    """Which takes seconds, and reports are short."""
+    script = "import sys, pipeline.cli, pipeline.report, pipeline.ui; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
