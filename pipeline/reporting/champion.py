@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.metrics.names import PUBLISHED
+from pipeline.metrics.names import PUBLISHED, kind_of
 from pipeline.reporting.results import Training
 from pipeline.reporting.tables import Row, Table
 
@@ -51,9 +51,9 @@ def _preference(table: Table) -> tuple[bool, float, str]:
 
 def _best(table: Table) -> Champion | None:
     """Return the best run of a table; None where no healthy row was measured."""
-    if table.protocol_hash is None or not table.verdicts:
+    metric = next((each.metric.name for each in table.verdicts if kind_of(each.metric.name) == "fd"), None)
+    if table.protocol_hash is None or metric is None:
         return None
-    metric = table.verdicts[0].metric.name
     healthy = [row for row in table.rows if row.status == "finished" and _is_measured(row, metric)]
     if not healthy:
         return None

@@ -12,7 +12,7 @@ from pipeline.reporting.claims import PLAIN
 from pipeline.reporting.frames import REAL
 from pipeline.reporting.model import Report
 from pipeline.reporting.numbers import Estimate
-from pipeline.reporting.results import Measured
+from pipeline.reporting.results import Measured, clean
 from pipeline.reporting.tables import COSTS, Row, Table
 
 
@@ -24,7 +24,8 @@ def csv_files(report: Report) -> dict[str, str]:
         frames[f"table-{table.name}.csv"] = raw(table)
         frames[f"runs-{table.name}.csv"] = raw_runs(table)
         files = {"table": f"table-{table.name}.csv", "runs": f"runs-{table.name}.csv"}
-        index.append({"protocol": table.name, **files, **table.protocol})
+        protocol = {key: clean(value) if isinstance(value, str) else value for key, value in table.protocol.items()}
+        index.append({"protocol": table.name, **files, **protocol})
     frames["protocols.csv"] = pd.DataFrame(index).convert_dtypes()
     return {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
 

@@ -94,9 +94,9 @@ def in_words(found: Sequence[tuple[str, str, str]]) -> str:
 
 def require_one_table(tables: Sequence[Table]) -> None:
     """Raise UserError where rows of different protocols were asked for in one table."""
-    first, *others = tables
-    if not others:
+    if len(tables) < 2:
         return
+    first, *others = tables
     words = [
         f"{first.name} and {other.name} differ in {in_words(differences(first.protocol, other.protocol))}"
         if other.protocol_hash

@@ -141,7 +141,7 @@ def measured_of(run: Run) -> dict[str, Measured]:
             content = json.loads(run.tags[tag])
             results.setdefault(str(content["protocol_hash"]), []).append(content)
         return {key: _merged(contents) for key, contents in results.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"its tag {clean(tag)} is not a result of `pipeline evaluate`. Delete the tag in `pipeline ui` and "
             "evaluate the run again."

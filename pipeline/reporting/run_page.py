@@ -74,7 +74,8 @@ def _tables(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
             decimals = KINDS[kind].decimals or decimals_of([value * scale])
             cells = [NOTHING if v is None else f"{v * scale:.{decimals}f}" for v in values]
             header = header_of(name) + (f" ×{scale:g}" if scale != 1 else "")
-            lines.append({"number": f"{escape(header)} ({code(name)})", "last": cells[0], "best": cells[1]})
+            plain = code(name.replace("|", ""))  # in a table it ends the cell even in code
+            lines.append({"number": f"{escape(header)} ({plain})", "last": cells[0], "best": cells[1]})
         if lines:
             title = f"{escape(each['title'])}, protocol {code(protocol)}:"
             tables.append(f"{title}\n\n{MARKDOWN.grid(pd.DataFrame(lines), 2)}")
@@ -99,7 +100,8 @@ def _numbers(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _what(run: Run, config: Mapping[str, Any]) -> str:
-    optimizer = config.get("optimizer") or {}
+    optimizer = config.get("optimizer")
+    optimizer = optimizer if isinstance(optimizer, Mapping) else {}
     digest = run.tags.get("dataset_digest", "")[:12]
     words = {
         "variant": run.tags.get("variant"),

@@ -36,7 +36,8 @@ def files_of(report: Report, illustrations: Illustrations, command: str, softwar
     pairs = [picture for shown in illustrations.closest.values() for picture in shown]
     drawn = [plot for plots in illustrations.plots for plot in plots]
     pngs = {each.name: each.png for each in (*samples, *pairs)} | {each.name: each.png for each in drawn}
-    return {name: text.encode() for name, text in texts.items()} | {f"images/{n}.png": png for n, png in pngs.items()}
+    files = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}  # half a character
+    return files | {f"images/{name}.png": png for name, png in pngs.items()}
 
 
 def latex(report: Report, software: str) -> str:

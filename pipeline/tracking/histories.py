@@ -49,7 +49,7 @@ def _read_database(
     query = (
         select(SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, value)
         .where(SqlMetric.run_uuid.in_(run_ids), SqlMetric.key.in_(metrics))
-        .order_by(SqlMetric.timestamp)
+        .order_by(SqlMetric.timestamp, SqlMetric.value)
     )
     if steps is not None:
         query = query.where(SqlMetric.step.in_(steps))

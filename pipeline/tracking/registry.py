@@ -32,10 +32,6 @@ def register(
 
     Raises UserError where the run has no generator in the store.
     """
-    try:
-        client.get_registered_model(name)
-    except MlflowException:
-        client.create_registered_model(name)
     versions = [each for each in client.search_model_versions(f"name='{name}'") if each.run_id == run_id]
     version = versions[0] if versions else _create(client, name, run_id, experiment_id)
     for key, value in tags.items():
@@ -49,4 +45,8 @@ def _create(client: MlflowClient, name: str, run_id: str, experiment_id: str):  
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MODEL}'")
     if not found:
         raise UserError(f"run {run_id}: its model '{MODEL}' is not in the store. Train it again and register then.")
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name)
     return client.create_model_version(name, found[0].model_uri, run_id, model_id=found[0].model_id)

@@ -24,7 +24,7 @@ def config(**fields: Any) -> dict[str, Any]:
 
 
 def result(
-    metrics: Mapping[str, float], checkpoint: str = "last", protocol_hash: str = "aaaa1111", **changes: Any
+    metrics: Mapping[str, float], /, checkpoint: str = "last", protocol_hash: str = "aaaa1111", **changes: Any
 ) -> dict[str, str]:
     """Return the tag that the evaluate stage writes. changes: of what stands in it."""
     protocol = changes.pop("protocol", PROTOCOL)
@@ -94,7 +94,7 @@ def test_each_protocol_has_a_table_and_a_place_in_the_first_line() -> None:
     page = run_page(made(result(LAST), other))
     assert page.splitlines()[0] == "**WGAN**, seed 7: `fd_x` 12.3; `fid` 40.0"
     assert numbers(page)["KID ×1000 (`kid`)"] == ["-2.00", "-"]
-    assert [line for line in page.splitlines() if line.endswith(":")] == [
+    assert [line for line in page.splitlines() if line.endswith("`:")] == [
         "Inception-v3, 5000 samples, protocol `aaaa1111`:",
         "FID's own, ? samples, protocol `bbbb2222`:",
     ]
@@ -183,7 +183,16 @@ def test_an_optimizer_that_is_no_group_of_fields_is_left_out(optimizer: object) 
     assert what(page)["optimizer"] == "None, lr None"
 
 
-HUGE = "1" + "0" * 400  # an integer that is no float
+CHANGES: list[dict[str, Any]] = [
+    {"metrics": {"fd_x": "x"}},
+    {"metrics": {"fd_x": None}},
+    {"metrics": {"fd_x": 10**400}},  # JSON has it, no float is as large
+    {"num_measured": math.inf},
+    {"num_measured": "many"},
+    {"flags": None},
+    {"sampling_spread": [1]},
+    {"protocol": "abc"},
+]
 
 
 @pytest.mark.parametrize(
@@ -192,20 +201,9 @@ HUGE = "1" + "0" * 400  # an integer that is no float
         *DAMAGED,
         '{"protocol_hash": "p", "protocol": 1}',
         '{"protocol_hash": "p", "protocol": {}, "result": []}',
-        *(
-            next(iter(each.values()))
-            for each in (
-                result({"fd_x": "x"}),  # type: ignore[dict-item]
-                result({"fd_x": None}),  # type: ignore[dict-item]
-                result({"fd_x": int(HUGE)}),
-                result(LAST, num_measured=math.inf),
-                result(LAST, num_measured="many"),
-                result(LAST, flags=None),
-                result(LAST, metrics=[1]),
-                result(LAST, protocol="abc"),
-            )
-        ),
+        *(text for each in CHANGES for text in result(LAST, protocol_hash="cccc3333", **each).values()),
     ],
+    ids=range(len(DAMAGED) + 2 + len(CHANGES)),
 )
 def test_a_damaged_result_leaves_a_page_without_numbers(text: str) -> None:
     page = run_page(made(result(LAST), **{f"{EVALUATION}y.cccc3333.last": text}))
