@@ -86,7 +86,7 @@ def draw_svg(panel: Panel, width: float = 400.0, height: float = 260.0) -> str:
 def draw_png(panels: Sequence[Panel], keys: Sequence[Key]) -> bytes:
     """Return at least one panel, in two columns where there are more, and a legend below, on white.
 
-    The PNG has two pixels for each unit, and 256 colours at most, which makes it a third as large.
+    The PNG has two pixels for each unit.
     """
     columns = min(2, len(panels))
     title_lines = max(len(_wrapped(panel.title)) for panel in panels)
@@ -103,7 +103,7 @@ def draw_png(panels: Sequence[Panel], keys: Sequence[Key]) -> bytes:
         figure.savefig(raw := io.BytesIO(), format="rgba")
         picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), raw.getvalue()).convert("RGB")
     buffer = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG")
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

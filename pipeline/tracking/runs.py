@@ -63,6 +63,7 @@ class Run:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     start_time: int
+    artifact_uri: str = ""
 
 
 @dataclass(frozen=True)
