@@ -49,7 +49,8 @@ def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[tuple[int, floa
     assert run.info.status == "FINISHED"
     path = client.download_artifacts(run.info.run_id, "generator/last.pt")
     history = client.get_metric_history(run.info.run_id, "train/loss_discriminator")
-    grids = sorted(f.path.split("+")[2] for f in client.list_artifacts(run.info.run_id, "images") if ".png" in f.path)
+    files = [f.path for f in client.list_artifacts(run.info.run_id, "images") if "fixed_z" in f.path]
+    grids = sorted(path.split("+")[2] for path in files if path.endswith(".png"))
     return torch.load(path, weights_only=True)["weights"], [(p.step, p.value) for p in history], grids
 
 

@@ -74,8 +74,9 @@ def outcome(folder: Path) -> tuple[Any, dict[str, list[tuple[int, float]]], dict
     curves = {key: [(p.step, p.value) for p in client.get_metric_history(run_id, key)] for key in keys}
     pictures = [file.path for file in client.list_artifacts(run_id, "images") if file.path.endswith(".png")]
     files = {path: Path(client.download_artifacts(run_id, path, str(folder))).read_bytes() for path in pictures}
-    assert len({path.split("+")[2] for path in files}) == len(files)  # one of each step
-    return state, curves, {path.split("+")[2]: content for path, content in files.items()}
+    named = {path.partition("+timestamp")[0]: content for path, content in files.items()}
+    assert len(named) == len(files)  # one of each series and step
+    return state, curves, named
 
 
 def assert_equal(found: Any, expected: Any, name: str = "state") -> None:

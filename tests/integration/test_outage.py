@@ -83,7 +83,7 @@ def check(folder: Path, server: Server) -> None:
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
-    grids = [0, *range(3, STEPS + 1, 3)]
+    grids = [0, *range(5, STEPS + 1, 5)]
     curves = {
         "train/loss_discriminator": range(1, STEPS + 1),
         "train/epoch": range(STEPS + 1),
@@ -91,7 +91,8 @@ def check(folder: Path, server: Server) -> None:
     }
     for curve, steps in curves.items():
         assert [point.step for point in client.get_metric_history(run.info.run_id, curve)] == list(steps)
-    names = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "images")]
+    files = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "images")]
+    names = [name for name in files if "fixed_z" in name]
     for ending in (".png", ".webp"):
         assert sorted(int(name.split("+")[2]) for name in names if name.endswith(ending)) == grids
 
