@@ -119,8 +119,9 @@ def _what(run: Run, config: Mapping[str, Any]) -> str:
 
 def _grid(lines: Sequence[Mapping[str, str]]) -> str:
     """Return a table of cells that are written already. A store has hundreds of runs, and pandas takes 3 ms a table."""
-    rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(line.values()) for line in lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [list(lines[0]), *(list(line.values()) for line in lines)]
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|:--" * len(lines[0]) + "|", *body])
 
 
 def _artifact(run: Run, path: str) -> str:
