@@ -47,4 +47,5 @@ def test_every_entry_point_is_a_command_with_these_options() -> None:
         assert re.findall(r"pipeline (\S+)", entry["command"]) == [command.name]
         assert set(re.findall(r"--[\w-]+", entry["command"])) <= options
         assert set(re.findall(r"\{(\w+)\}", entry["command"])) == set(entry.get("parameters", {}))
-    assert {"run", *project["entry_points"]} - {"main"} == set(cli.commands)
+    looked_at = {"ui"}  # stays open in a terminal: nothing that MLflow should run and record
+    assert {"run", *project["entry_points"]} - {"main"} == set(cli.commands) - looked_at
