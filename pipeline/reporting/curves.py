@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
+MOST_DRAWN = 10  # rows of a figure
 SECONDS = "time/seconds"  # curve: seconds of training that were over at a step
 
 

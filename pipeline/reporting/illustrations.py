@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 
 from pipeline.metrics.names import KINDS, header_of, kind_of
 from pipeline.reporting import pictures, plots
-from pipeline.reporting.curves import AXES
+from pipeline.reporting.curves import AXES, MOST_DRAWN
 from pipeline.reporting.model import CURVES, Group, Report
 from pipeline.reporting.results import Configuration, Training
 from pipeline.reporting.tables import Table
@@ -141,7 +141,15 @@ def _draw(groups: Sequence[Group]) -> list[list[plots.Plot]]:
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             futures = [[pool.submit(job) for job in of_group] for of_group in jobs]
             drawn = [[future.result() for future in of_group] for of_group in futures]
-    return [[plot for plot in of_group if plot is not None] for of_group in drawn]
+    return [
+        [_counted(plot, group) for plot in of_group if plot is not None]
+        for of_group, group in zip(drawn, groups, strict=True)
+    ]
+
+
+def _counted(plot: plots.Plot, group: Group) -> plots.Plot:
+    """Return a figure that says of all rows how many it leaves out: of some, the dense curves were not even read."""
+    return replace(plot, num_left_out=max(plot.num_left_out, len(group.rows) - MOST_DRAWN))
 
 
 def _figures(group: Group, number: int) -> Iterator[Callable[[], plots.Plot | None]]:

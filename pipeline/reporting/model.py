@@ -12,17 +12,17 @@ from pipeline.metrics.names import BEST_PREFIX, kind_of
 from pipeline.reporting.budgets import View, views_at_equal_effort
 from pipeline.reporting.candidates import Candidate, Wording
 from pipeline.reporting.claims import Claim, Judgement, judge
-from pipeline.reporting.curves import SECONDS, Curve, Trajectory
+from pipeline.reporting.curves import MOST_DRAWN, SECONDS, Curve, Trajectory
 from pipeline.reporting.labels import Labels, label
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.results import Configuration, Results, Training
+from pipeline.reporting.sentences import evaluate_options
 from pipeline.reporting.stability import Stability, stability
 from pipeline.reporting.tables import DIVERSITY, Row, Table, build_tables
 from pipeline.tracking import Store
 
 CURVES = "curve/"
 DENSE = ("train/loss_discriminator", "train/loss_generator", "health/saturation", "health/generator_gradient")
-MOST_DRAWN = 10  # rows of a figure
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,12 @@ def _written(value: object) -> str:
 def _with_curves(configurations: Sequence[Configuration], store: Store) -> list[Configuration]:
     """Return the configurations with the curves of their finished trainings; dense ones of those that are drawn."""
     finished = [t.run for each in configurations for t in each.trainings if t.is_finished]
-    drawn = [t.run for each in configurations[:MOST_DRAWN] for t in each.trainings if t.is_finished]
+    of_datasets: dict[str, list[Configuration]] = {}
+    for each in configurations:
+        of_datasets.setdefault(each.dataset_digest, []).append(each)
+    drawn = [
+        t.run for group in of_datasets.values() for each in group[:MOST_DRAWN] for t in each.trainings if t.is_finished
+    ]
     sparse = sorted({name for run in finished for name in run.metrics if name.startswith(CURVES)})
     ids = [run.run_id for run in finished]
     points = store.histories(ids, [*sparse, DIVERSITY])
@@ -206,13 +211,5 @@ def _course(row: Row, table: Table, groups: Sequence[Group]) -> Stability:
 
 def _with_commands(wording: Wording, table: Table) -> Wording:
     """Return how evidence is written, with the options that commands need for rows of this protocol."""
-    protocol = table.protocol
-    seeds = [seed for seed in str(protocol.get("sampling_seeds", "")).split(", ") if seed]
-    options = {
-        "--num-samples": protocol.get("num_samples"),
-        "--num-seeds": len(seeds) or None,
-        "--extractor": protocol.get("feature_space"),
-    }
-    evaluate = tuple(str(part) for pair in options.items() if pair[1] is not None for part in pair)
-    train = ("--data", str(protocol.get("dataset", "NAME")))
-    return dataclasses.replace(wording, train=train, evaluate=evaluate)
+    train = ("--data", str(table.protocol.get("dataset", "NAME")))
+    return dataclasses.replace(wording, train=train, evaluate=evaluate_options(table.protocol))

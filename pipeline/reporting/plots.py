@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.reporting.curves import AXES, Trajectory
+from pipeline.reporting.curves import AXES, MOST_DRAWN, Trajectory
 from pipeline.reporting.plots_data import Line, Panel, line
 from pipeline.reporting.plots_draw import MARKER_PATHS, Key, draw_png, draw_svg, part_id, style_of
 from pipeline.reporting.plots_svg import page_colour, page_svg
 
-MOST_ROWS = 10  # of a figure
 NEVER = float("inf")  # logarithmic from this ratio on
 UPDATES = "discriminator_updates"
 LOSSES = {"train/loss_discriminator": "loss of the discriminator", "train/loss_generator": "loss of the generator"}
@@ -49,7 +48,7 @@ class Entry:
 class Plot:
     """A figure. alt: what it shows, plain text, to be escaped. panels: SVG, for HTML. png: all of them and the legend.
 
-    num_left_out: rows beyond MOST_ROWS, which the figure does not show.
+    num_left_out: rows beyond MOST_DRAWN, which the figure does not show.
     """
 
     name: str
@@ -126,8 +125,8 @@ def _shown(rows: Rows, metrics: Iterable[str]) -> tuple[list[_Row], int]:
         for style, (label, runs) in enumerate(rows.items())
         if any(run.finite(metric) is not None for run in runs for metric in wanted)
     ]
-    shown = found[:MOST_ROWS]
-    if len(rows) > MOST_ROWS:
+    shown = found[:MOST_DRAWN]
+    if len(rows) > MOST_DRAWN:
         shown = [_Row(row.label, i, row.runs) for i, row in enumerate(shown)]
     return shown, len(found) - len(shown)
 

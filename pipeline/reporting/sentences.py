@@ -63,18 +63,22 @@ def _floor(table: Table, fmt: Format) -> list[str]:
     ]
 
 
-def _floor_command(protocol: Mapping[str, Any]) -> str:
-    """Return the command that measures real images under a protocol."""
+def evaluate_options(protocol: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options with which `pipeline evaluate` measures under a protocol."""
     seeds = [seed for seed in str(protocol.get("sampling_seeds", "")).split(", ") if seed]
     options = {
-        "--real": protocol.get("dataset", "DATASET"),
         "--num-samples": protocol.get("num_samples"),
         "--num-seeds": len(seeds) or None,
         "--seed": seeds[0] if seeds else None,
         "--extractor": protocol.get("feature_space"),
     }
-    given = [part for name, value in options.items() if value is not None for part in (name, clean(str(value)))]
-    return shlex.join(["pipeline", "evaluate", *given])
+    return tuple(part for name, value in options.items() if value is not None for part in (name, clean(str(value))))
+
+
+def _floor_command(protocol: Mapping[str, Any]) -> str:
+    """Return the command that measures real images under a protocol."""
+    dataset = clean(str(protocol.get("dataset", "DATASET")))
+    return shlex.join(["pipeline", "evaluate", "--real", dataset, *evaluate_options(protocol)])
 
 
 def _all(labels: Sequence[str], name: Markup) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.reporting.curves import AXES, Curve, Trajectory
-from pipeline.reporting.plots import MOST_ROWS, Plot, health, learning_curves, losses
+from pipeline.reporting.curves import AXES, MOST_DRAWN, Curve, Trajectory
+from pipeline.reporting.plots import Plot, health, learning_curves, losses
 from pipeline.reporting.plots_data import Panel, line
 from pipeline.reporting.plots_draw import COLOURS, INK, draw_svg, style_of, write_tick
 
@@ -108,10 +108,10 @@ def test_rows_keep_their_colour_and_the_rest_is_counted() -> None:
     plot = drawn({"a": [], "b": [run([1, 2], [1, 2])]})
     assert style_of(1).colour in plot.legend[0].swatch
     assert style_of(1).colour.lower() in plot.panels[0]
-    many = drawn({f"row {i}": [run([1, 2], [1, 2])] if i else [] for i in range(MOST_ROWS + 4)})
-    assert (len(many.legend), many.num_left_out) == (MOST_ROWS, 3)
-    assert [entry.label for entry in many.legend] == [f"row {i}" for i in range(1, MOST_ROWS + 1)]
-    assert len({entry.swatch for entry in many.legend}) == MOST_ROWS
+    many = drawn({f"row {i}": [run([1, 2], [1, 2])] if i else [] for i in range(MOST_DRAWN + 4)})
+    assert (len(many.legend), many.num_left_out) == (MOST_DRAWN, 3)
+    assert [entry.label for entry in many.legend] == [f"row {i}" for i in range(1, MOST_DRAWN + 1)]
+    assert len({entry.swatch for entry in many.legend}) == MOST_DRAWN
     assert "<title>row 1</title>" in many.panels[0]
     assert style_of(0).colour in many.legend[0].swatch
     assert "stroke-dasharray" in many.legend[-1].swatch
