@@ -9,8 +9,10 @@ from types import FrameType
 
 import click
 
-from gan.errors import Interrupted, UserError
+from gan.errors import Interrupted, UserError, one_line
 from pipeline import __version__
+from pipeline.data.choices import FITS, NEAR_DUPLICATES, Fit, NearDuplicates
+from pipeline.data_command import data
 from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR, EXTRACTOR_PRECISION
 from pipeline.options import (
     COUNT,
@@ -38,32 +40,65 @@ def cli() -> None:
     All results lie in the working directory: data/, checkpoints/, samples/, reports/ and the tracking store
     (mlflow.db, mlruns/), or the one that MLFLOW_TRACKING_URI names.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 @cli.command(cls=StageCommand)
 @click.option(
-    "--source", "sources", multiple=True, default=["avatars"], show_default=True, metavar="avatars|FOLDER|ARCHIVE",
-    help="Where images come from; repeat it for several. 'avatars' draws cartoon faces, with no download.",
+    "--source", "sources", multiple=True, default=["avatars"], show_default=True, metavar="SOURCE",
+    help="Where images come from; repeat it for several: avatars (cartoon faces, drawn with no download), a folder, "
+    "a zip, tar or 7z archive, npy:FILE, npz:FILE, torchvision:CIFAR10, hf:OWNER/NAME.",
 )  # fmt: skip
 @click.option("--name", help="Name of the dataset [default: from the source].")
 @click.option("--num-images", type=COUNT, metavar="N", help="How many images [default: all; 51,223 avatars].")
 @click.option("--image-size", type=click.IntRange(8, 1024), default=64, show_default=True, metavar="PIXELS")
 @click.option(
+    "--fit", type=click.Choice(FITS), default="crop", show_default=True,
+    help="How a picture becomes a square: its middle, or white at its sides.",
+)  # fmt: skip
+@click.option(
     "--held-out", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
     help="So many of the images are for no training: what memorisation is measured with.",
 )  # fmt: skip
-def prepare(sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int, held_out: int) -> None:
-    """Turn images into one dataset: data/NAME with images.npy, manifest.json and a contact sheet."""
-    from pipeline.prepare import prepare as stage
+@click.option(
+    "--near-duplicates", type=click.Choice(NEAR_DUPLICATES), default="report", show_default=True,
+    help="Pictures that nearly equal each other: say which, keep one of each, or do not look for them.",
+)  # fmt: skip
+@click.option(
+    "--check", "only_check", is_flag=True, help="Only look: read everything, say what is found, keep nothing."
+)
+@click.option("--strict", is_flag=True, help="Fail if a file is rejected, instead of going on without it.")
+@click.option(
+    "--findings", type=FILE, metavar="FILE", help="Also write what was found, file by file, to this JSON file."
+)
+@click.option("--num-workers", type=COUNT, metavar="N", help="Processes; the result is the same [default: one a core].")
+def prepare(
+    sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int, fit: Fit, held_out: int,
+    near_duplicates: NearDuplicates, only_check: bool, strict: bool, findings: Path | None, num_workers: int | None,
+) -> None:  # fmt: skip
+    """Turn images into one dataset: data/NAME with images.npy, manifest.json, findings.json and a contact sheet."""
+    from pipeline import prepare as stage
 
-    dataset = stage(
-        sources, name=name, num_images=num_images, image_size=image_size, held_out=held_out, root=Workspace().data
-    )
+    if only_check:
+        stage.check(
+            sources, num_images=num_images, image_size=image_size, fit=fit, near_duplicates=near_duplicates,
+            strict=strict, findings=findings, num_workers=num_workers, say=click.echo,
+        )  # fmt: skip
+        return
+    dataset = stage.prepare(
+        sources, name=name, num_images=num_images, image_size=image_size, fit=fit, held_out=held_out,
+        near_duplicates=near_duplicates, strict=strict, findings=findings, num_workers=num_workers,
+        root=Workspace().data,
+    )  # fmt: skip
     click.echo(
         f"{dataset.name}: {len(dataset.images):,} images, digest {dataset.digest[:12]}, "
         f"in {_short(dataset.directory)}. Next: pipeline train --variant dcgan --data {dataset.name}"
     )
+
+
+cli.add_command(data)
 
 
 @cli.command(cls=StageCommand)
@@ -304,9 +339,16 @@ def ui(host: str, port: int) -> None:
     serve(connect(), host, port)
 
 
+class _OneLine(logging.Formatter):
+    """Writes a message in one line that prints, whatever names it quotes; a traceback stays as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- overrides
+        return one_line(super().formatMessage(record))
+
+
 def _short(path: Path) -> str:
     """Return a path as seen from the working directory."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return one_line(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -340,5 +382,6 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    click.echo(f"Error: {message}" if status != 130 else message, err=True)
+    line = one_line(message)
+    click.echo(f"Error: {line}" if status != 130 else line, err=True)
     sys.exit(status)

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -21,18 +21,25 @@ from gan.errors import UserError
 from gan.files import fsync, storage_errors, write_atomic, write_json_atomic
 from pipeline import __version__
 from pipeline.data import decoding
-from pipeline.data.collection import Collection, Counts, write_images
+from pipeline.data.choices import Fit, NearDuplicates
+from pipeline.data.collection import Choice, Collection, write_images
 from pipeline.data.dataset import (
     CONTACT_SHEET,
-    FORMAT_VERSION,
+    FINDINGS,
     IMAGES,
     MANIFEST,
     Dataset,
     contact_sheet,
     load_dataset,
+    read_findings,
 )
+from pipeline.data.doctor import Diagnosis, diagnose
+from pipeline.data.items import Rule
+from pipeline.data.manifest import FORMAT_VERSION
+from pipeline.data.records import Scratch
 from pipeline.data.request import Request, make_request
 from pipeline.data.workers import CHUNK_ITEMS, Loading, available_cores
+from pipeline.progress import progress_bar
 
 UNKNOWN_RIGHTS = {"licence": None, "attribution": None}  # of a user's own files
 
@@ -43,71 +50,140 @@ def prepare(
     name: str | None = None,
     num_images: int | None = None,
     image_size: int = 64,
+    fit: Fit = "crop",
     held_out: int = 0,
+    near_duplicates: NearDuplicates = "report",
+    strict: bool = False,
+    findings: Path | None = None,
     root: Path,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Make the dataset root/name from `sources` and open it.
 
-    sources: built-in names, folders, zip or tar archives; see pipeline.data.sources.
-    name: default is "avatars", or made from the name of a single folder or archive.
+    sources: built-in names, folders, archives, arrays or names of hubs; see pipeline.data.sources.
+    name: default is "avatars", or made from the name of a single source.
     num_images: how many distinct images to keep, chosen by content; None for all (51,223 avatars).
     image_size: height and width in pixels, 8 to 1024.
+    fit: how a picture that is no square becomes one; see pipeline.data.items.Rule.
     held_out: so many of the images, the last in their order by content, are for no training: see Dataset.held_out.
+    near_duplicates: report them, remove all but one of each, or do not look for them.
+    strict: UserError if a file is rejected, after all were read.
+    findings: a file for the diagnosis as JSON, beside the one in the dataset's folder; written also if strict fails.
     num_workers: processes; None for one a core. The result does not depend on it.
     progress: show a progress bar on stderr.
 
     If root/name already holds exactly this, nothing is done; if it holds something else, UserError. The folder
     appears in one step when everything is in it, so that stopping at any moment leaves no half dataset. Exact
-    duplicates (equal canonical pixels) are kept once; what cannot be used is listed in the manifest with the reason.
-    For the order of the images see Collection.choose.
+    duplicates (equal canonical pixels) are kept once; what was found in the files is in findings.json beside the
+    images. For the order of the images see Collection.choose.
     """
-    if num_workers is not None and num_workers < 1:
-        raise UserError(f"--num-workers: must be 1 or more, got {num_workers}. Leave it out to use all cores.")
-    request = make_request(sources, name, num_images, image_size, held_out)
-    if _is_prepared(request, root):
-        return load_dataset(request.name, root)
-    with storage_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-    with _lock(root, request.name):
-        if not _is_prepared(request, root):
-            _build(request, root, num_workers or available_cores(), progress)
-    return load_dataset(request.name, root)
+    num_workers = _number_of_workers(num_workers)
+    request = make_request(sources, name, num_images, Rule(image_size, fit), held_out, near_duplicates)
+    if not _is_prepared(request, root):
+        with storage_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+        with _lock(root, request.name):
+            if not _is_prepared(request, root):
+                _build(request, root, strict=strict, findings=findings, num_workers=num_workers, progress=progress)
+                return load_dataset(request.name, root)
+    _say(f"{root / request.name}: already prepared from the same input, nothing to do.")
+    dataset = load_dataset(request.name, root)
+    if strict and (rejected := dataset.manifest.get("counts", {}).get("rejected")):
+        raise UserError(_strict(f"{rejected:,} files were rejected (see {dataset.directory / FINDINGS})"))
+    if findings is not None:
+        _write_findings(findings, read_findings(dataset))
+    return dataset
 
 
-def _build(request: Request, root: Path, num_workers: int, progress: bool) -> None:
+def check(
+    sources: Sequence[str],
+    *,
+    num_images: int | None = None,
+    image_size: int = 64,
+    fit: Fit = "crop",
+    near_duplicates: NearDuplicates = "report",
+    strict: bool = False,
+    findings: Path | None = None,
+    num_workers: int | None = None,
+    progress: bool = True,
+    say: Callable[[str], None],
+) -> None:
+    """Read `sources` as prepare does and `say` what is found; nothing is kept but the file of findings.
+
+    For the arguments see prepare. Temporary files take about 300 bytes an image.
+    """
+    num_workers = _number_of_workers(num_workers)
+    rule = Rule(image_size, fit)
+    request = make_request(sources, "check", num_images, rule, near_duplicates=near_duplicates)
+    with tempfile.TemporaryDirectory(prefix="pipeline-check-") as name, storage_errors(Path(name)):
+        folder = Path(name)
+        scratch = Scratch(None, folder / "records.bin", folder / "names.jsonl")
+        collection, _, diagnosis = _read(request, scratch, num_workers, progress)
+    say(diagnosis.text)
+    if findings is not None:
+        _write_findings(findings, diagnosis.describe())
+    if strict and diagnosis.counts.rejected:
+        raise UserError(_strict(collection.rejected_in_words()))
+
+
+def _build(
+    request: Request, root: Path, *, strict: bool, findings: Path | None, num_workers: int, progress: bool
+) -> None:
     directory = root / request.name
     with storage_errors(directory), _partial_folder(root, request.name) as partial:
-        collection = Collection(request.sources)
-        scratch = partial / "decoded.bin"
-        total = _total(request)
-        with Loading(scratch, request.image_size, 1 if total <= CHUNK_ITEMS else num_workers) as loading:
-            # A terminal gets a moving bar, a log file a line now and then.
-            interval = 0.1 if sys.stderr.isatty() else 10
-            bar = tqdm(
-                total=total, desc=f"prepare {request.name}", unit="image", disable=not progress, mininterval=interval
-            )
-            with bar:
-                collection.read(loading, request.num_images, bar)
-        chosen = collection.choose(request.num_images)
-        if request.held_out and request.held_out > len(chosen) - 2:
+        files = [partial / name for name in ("decoded.bin", "records.bin", "names.jsonl")]
+        scratch = Scratch(*files)
+        collection, choice, diagnosis = _read(request, scratch, num_workers, progress)
+        if findings is not None:
+            _write_findings(findings, diagnosis.describe())
+        if strict and diagnosis.counts.rejected:
+            raise UserError(_strict(collection.rejected_in_words()))
+        if request.held_out and request.held_out > len(choice.slots) - 2:
             raise UserError(
-                f"--held-out: must leave at least 2 of the {len(chosen)} images for training, got {request.held_out}. "
-                "Hold out fewer."
+                f"--held-out: must leave at least 2 of the {len(choice.slots)} images for training, "
+                f"got {request.held_out}. Hold out fewer."
             )
-        digest = write_images(partial / IMAGES, scratch, chosen, request.image_size)
+        digest = write_images(partial / IMAGES, scratch, choice.slots, request.rule.image_size)
         fsync(partial / IMAGES)
-        scratch.unlink()
+        for file in files:
+            file.unlink()
         sheet = contact_sheet(np.load(partial / IMAGES, mmap_mode="r", allow_pickle=False))
         write_atomic(partial / CONTACT_SHEET, sheet.save)
-        write_json_atomic(partial / MANIFEST, _manifest(request, collection, len(chosen), digest))
+        write_json_atomic(partial / FINDINGS, diagnosis.describe())
+        write_json_atomic(partial / MANIFEST, _manifest(request, collection, diagnosis, len(choice.slots), digest))
         partial.rename(directory)
         fsync(root)
-    rejected = len(collection.rejected)
-    held_out = f" ({request.held_out:,} of them held out)" if request.held_out else ""
-    why = f" (see {MANIFEST})" if rejected else ""
-    _say(f"{directory}: {len(chosen):,} images{held_out}, {rejected:,} files rejected{why}.")
+    held_out = f", {request.held_out:,} of them held out" if request.held_out else ""
+    _say(f"{directory}: {len(choice.slots):,} images{held_out}. {diagnosis.text}")
+
+
+def _read(request: Request, scratch: Scratch, num_workers: int, progress: bool) -> tuple[Collection, Choice, Diagnosis]:
+    """Load all items of the request, choose among them and say what was found."""
+    collection = Collection(request.sources, scratch)
+    total = _total(request)
+    with (
+        Loading(scratch, request.rule, 1 if total <= CHUNK_ITEMS else num_workers) as loading,
+        progress_bar(total=total, unit="image", description=f"prepare {request.name}", show=progress) as bar,
+    ):
+        collection.read(loading, request.num_images, bar)
+    choice = collection.choose(request.num_images, request.near_duplicates)
+    return collection, choice, diagnose(collection, choice, near_removed=request.near_duplicates == "remove")
+
+
+def _write_findings(path: Path, findings: dict[str, Any]) -> None:
+    with storage_errors(path):
+        write_json_atomic(path, findings)
+
+
+def _number_of_workers(asked: int | None) -> int:
+    if asked is not None and asked < 1:
+        raise UserError(f"--num-workers: must be 1 or more, got {asked}. Leave it out to use all cores.")
+    return asked or available_cores()
+
+
+def _strict(what: str) -> str:
+    return f"--strict: {what}. Mend or remove them, or leave --strict out to go on without them."
 
 
 def _total(request: Request) -> int:
@@ -116,7 +192,9 @@ def _total(request: Request) -> int:
     return sum((request.num_images or 0) if count is None else count for count in counts)
 
 
-def _manifest(request: Request, collection: Collection, num_images: int, digest: str) -> dict[str, Any]:
+def _manifest(
+    request: Request, collection: Collection, diagnosis: Diagnosis, num_images: int, digest: str
+) -> dict[str, Any]:
     sources = [
         {"source": source.spec, "kind": source.kind, **asdict(counts), **UNKNOWN_RIGHTS, **source.licence}
         for source, counts in zip(request.sources, collection.counts, strict=True)
@@ -127,18 +205,17 @@ def _manifest(request: Request, collection: Collection, num_images: int, digest:
         "digest": digest,
         "num_images": num_images,
         "num_held_out": request.held_out,
-        "image_size": request.image_size,
+        "image_size": request.rule.image_size,
         "pixels": "uint8 [N, H, W, 3], RGB, 0 to 255",
-        "resize_rule": decoding.RULE,
+        "resize_rule": decoding.RULES[request.rule.fit],
         "sources": sources,
-        "counts": {key: sum(source[key] for source in sources) for key in asdict(Counts())},
-        "rejected": collection.rejected,
+        "counts": asdict(diagnosis.counts),
+        "findings": {row.finding: row.num_files for row in diagnosis.rows},
         "request": request.describe(),
         "versions": {
             "python": platform.python_version(),
             "gan-benchmark": __version__,
-            "numpy": metadata.version("numpy"),
-            "pillow": metadata.version("pillow"),
+            **{package: metadata.version(package) for package in ("numpy", "pillow", "simplejpeg")},
             "libjpeg-turbo": features.version("libjpeg_turbo"),
         },
     }
@@ -158,7 +235,6 @@ def _is_prepared(request: Request, root: Path) -> bool:
             f"--name: dataset '{directory}' differs from what was asked: {'; '.join(differences)}. "
             "Give another --name, or delete that folder if no run needs it."
         )
-    _say(f"{directory}: already prepared from the same input ({len(dataset.images):,} images), nothing to do.")
     return True
 
 

@@ -1,36 +1,30 @@
 """Archives as sources, read member by member without unpacking: nothing touches the disk, no name matters."""
 
-import bz2
 import contextlib
-import functools
-import gzip
 import lzma
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from gan.errors import UserError
-from pipeline.data.decoding import MAX_FILE_BYTES, decode_bytes, too_large
-from pipeline.data.items import Item, Source, is_hidden, reject
+from pipeline.data.decompression import MAX_DICTIONARY_BYTES, open_decompressed
+from pipeline.data.items import Item, Source
+from pipeline.data.members import SUFFIXES, content_item, is_silent, refusal, rejected_item
+from pipeline.data.seven_zip import is_seven_zip, seven_zip_members
+from pipeline.data.tars import TarWalk, is_tar
+from pipeline.data.zips import DAMAGE, zip_members
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
-
-
-def is_archive_name(name: str) -> bool:
-    """Whether a file's name says that it is an archive."""
-    return name.lower().endswith(SUFFIXES)
+Members = Callable[[Path, bool], Iterator[Item]]  # (path, whether to read the content)
 
 
 def open_archive(spec: str) -> Source | None:
-    """Give the regular members of a zip or tar file in the archive's order, or None if `spec` is neither.
+    """Give the regular members of a zip, tar or 7z file in the archive's order, or None if `spec` is none of them.
 
-    The content decides the kind, not the suffix. Links, devices and unreadable members are rejected one by one; an
-    archive that ends too early is a UserError, since nobody knows what is missing. The fingerprint is the file's
-    name, size and time of change.
+    The content decides the kind, not the suffix. Links, devices, encrypted, damaged and oversized members are rejected
+    one by one; an archive that ends too early is a UserError, since nobody knows what is missing. At most one member
+    and its decompressor are in memory, whatever sizes the archive claims; members that are passed over in a compressed
+    tar or a 7z still cost the time to decompress them. The fingerprint is the file's name, size and time of change.
     """
     path = Path(spec)
     if not path.is_file():
@@ -52,77 +46,25 @@ def open_archive(spec: str) -> Source | None:
     )
 
 
-Members = Callable[[Path, bool], Iterator[Item]]
-
-
 def _members_function(path: Path) -> Members | None:
-    if tarfile.is_tarfile(path):  # first: an uncompressed tar whose last member is a zip looks like a zip, too
+    if is_seven_zip(path):
+        return seven_zip_members
+    if is_tar(path):  # before zip: an uncompressed tar whose last member is a zip looks like a zip, too
         return _tar_members
-    return _zip_members if zipfile.is_zipfile(path) else None
+    return zip_members if zipfile.is_zipfile(path) else None
 
 
 def _tar_members(path: Path, read: bool) -> Iterator[Item]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isdir() or is_hidden(member.name):
+    with open_decompressed(path) as file:
+        walk = TarWalk(file)
+        for member in walk:
+            if is_silent(member.name, member.is_folder):
                 continue
-            if not member.isreg():
-                yield _rejected(member.name, "not a regular file (a link or a device)")
-            elif member.size > MAX_FILE_BYTES:
-                yield _rejected(member.name, too_large(member.size))
+            verdict = refusal(member.name, member.num_bytes, member.is_file)
+            if verdict is not None:
+                yield rejected_item(member.name, verdict)
             else:
-                yield _item(member.name, _read(archive.extractfile(member)) if read else b"")
-        _check_end(archive)
-
-
-def _check_end(archive: tarfile.TarFile) -> None:
-    """Refuse an archive whose walk stopped at something else than the end marker, which tarfile lets pass.
-
-    Compressed archives notice it themselves, and going back in them would read them once more.
-    """
-    file = archive.fileobj
-    if file is None or isinstance(file, (gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)):
-        return
-    file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("it breaks off before its end marker")
-
-
-def _zip_members(path: Path, read: bool) -> Iterator[Item]:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            file_type = member.external_attr >> 28  # the upper bits of the Unix mode; 0 if made elsewhere
-            if member.is_dir() or is_hidden(member.filename):
-                continue
-            if file_type not in (0, 0o10):
-                yield _rejected(member.filename, "not a regular file (a link or a device)")
-            elif member.file_size > MAX_FILE_BYTES:
-                yield _rejected(member.filename, too_large(member.file_size))
-            else:
-                yield _zip_item(archive, member) if read else _item(member.filename, b"")
-
-
-def _zip_item(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Item:
-    try:
-        return _item(member.filename, _read(archive.open(member)))
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        return _rejected(member.filename, f"damaged: {error}")
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or compressed in a way Python cannot read
-        return _rejected(member.filename, f"cannot be read: {error}")
-
-
-def _item(name: str, data: bytes) -> Item:
-    return Item(name=name, load=functools.partial(decode_bytes, data), num_bytes=len(data))
-
-
-def _rejected(name: str, reason: str) -> Item:
-    return Item(name=name, load=functools.partial(reject, reason))
-
-
-def _read(member: IO[bytes] | None) -> bytes:
-    assert member is not None, "a regular member has content"  # noqa: S101
-    with member:
-        return member.read()
+                yield content_item(member.name, walk.content(member) if read else b"")
 
 
 def _guarded(path: Path, members: Members, read: bool) -> Iterator[Item]:
@@ -134,7 +76,16 @@ def _guarded(path: Path, members: Members, read: bool) -> Iterator[Item]:
 def _damage_as_user_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
+    except PermissionError as error:
+        raise UserError(f"--source: archive '{path}' cannot be read: {error.strerror}. Allow reading it.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--source: archive '{path}' has names that are no UTF-8. Pack it again.") from error
+    except (*DAMAGE, tarfile.TarError) as error:
+        if isinstance(error, lzma.LZMAError) and "limit" in str(error):
+            raise UserError(
+                f"--source: archive '{path}' needs more than {MAX_DICTIONARY_BYTES:,} bytes of memory to be "
+                "decompressed. Pack it again with `xz -9` at most."
+            ) from error
         raise UserError(f"--source: archive '{path}' cannot be read: {error}. Download or copy it again.") from error
 
 

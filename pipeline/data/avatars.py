@@ -12,7 +12,7 @@ import resvg_py
 from dicebear import Avatar, Style
 
 from pipeline.data.decoding import decode_bytes
-from pipeline.data.items import Item, Pixels, Source
+from pipeline.data.items import Item, Loaded, Rule, Source
 
 NAME = "avatars"
 STYLE = "adventurer"
@@ -44,12 +44,12 @@ def open_avatars(spec: str) -> Source | None:
     )
 
 
-def draw(index: int, image_size: int) -> Pixels:
-    """Draw avatar number `index`: uint8 [image_size, image_size, 3], a function of its arguments alone."""
+def draw(index: int, rule: Rule) -> Loaded:
+    """Draw avatar number `index` at rule.image_size: a function of its arguments alone."""
     options = {"seed": f"avatar-{index}", "backgroundColor": list(BACKGROUNDS), "scale": SCALE}
     svg = str(Avatar(_style(), options))
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=image_size, height=image_size, skip_system_fonts=True)
-    return decode_bytes(png, image_size)
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=rule.image_size, height=rule.image_size, skip_system_fonts=True)
+    return decode_bytes(png, rule)
 
 
 def licence() -> dict[str, str]:

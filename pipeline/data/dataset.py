@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan.errors import UserError
+from pipeline.data.manifest import FORMAT_VERSION, read_manifest
 
-FORMAT_VERSION = 1
 IMAGES = "images.npy"
 MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
+FINDINGS = "findings.json"  # of the sources: see pipeline.data.doctor
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +41,47 @@ class Dataset:
     manifest: Mapping[str, Any]
 
 
-def load_dataset(name: str, root: Path) -> Dataset:
-    """Open root/name without reading its pixels. UserError if it is not prepared or damaged."""
-    directory = root / name
+def load_dataset(name: str, root: Path, option: str = "--data") -> Dataset:
+    """Open root/name without reading its pixels. UserError if it is not prepared or damaged.
+
+    option: what the name was given with, for the message where it is no name.
+    """
+    directory = root / check_name(name, option)
     if not (directory / MANIFEST).is_file():
         raise UserError(_not_prepared(name, root))
     manifest = _read_manifest(directory)
-    try:
-        images = np.lib.format.open_memmap(directory / IMAGES, mode="r")
-    except (OSError, ValueError) as error:
-        raise _damaged(directory, f"{IMAGES} cannot be opened ({error})") from error
     size = manifest["image_size"]
-    expected = (manifest["num_images"], size, size, 3)
-    if images.shape != expected or images.dtype != np.uint8 or not images.flags.c_contiguous:
-        found = f"{images.dtype} {list(images.shape)}"
-        raise _damaged(directory, f"{IMAGES} holds {found}, {MANIFEST} says uint8 {list(expected)}")
+    images = _open_images(directory, (manifest["num_images"], size, size, 3))
     num_training = len(images) - manifest["num_held_out"]
     if not 0 <= num_training <= len(images):
         raise _damaged(directory, f"{MANIFEST} holds {manifest['num_held_out']} of {len(images)} images out")
     digest = split_digest(manifest["digest"], manifest["num_held_out"])
     return Dataset(name, directory, images[:num_training], images[num_training:], digest, manifest)
+
+
+def read_findings(dataset: Dataset) -> dict[str, Any]:
+    """Return what was found in the sources of a dataset; UserError if it is not known."""
+    path = dataset.directory / FINDINGS
+    try:
+        findings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). Prepare the dataset again under another name, or run "
+            "`pipeline prepare --check` on its source."
+        ) from error
+    if not isinstance(findings, dict):
+        raise _damaged(dataset.directory, f"{FINDINGS} is no table")
+    return findings
+
+
+def check_name(name: str, option: str) -> str:
+    """Return the name of a dataset. UserError if it is none: it is the name of a folder and may not lead elsewhere."""
+    if not NAME_RULE.fullmatch(name) or len(name) > 100:
+        raise UserError(
+            f"{option}: must be letters, digits, '.', '_' and '-', begin with a letter or digit "
+            f"and have at most 100 characters, got {name!r}. Choose another."
+        )
+    return name
 
 
 def split_digest(digest: str, num_held_out: int) -> str:
@@ -107,26 +132,31 @@ def _not_prepared(name: str, root: Path) -> str:
     return f"dataset '{name}' is not prepared in '{root}' ({prepared}). Run `{remedy}` first."
 
 
+def _open_images(directory: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Map the pixels. The header is compared before numpy makes an array: some that it takes end the process."""
+    try:
+        with (directory / IMAGES).open("rb") as file:
+            found, by_columns, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+            start = file.tell()
+        if found == shape and not by_columns and dtype == np.uint8:
+            return np.memmap(directory / IMAGES, np.uint8, "r", start, shape)
+    except Exception as error:  # numpy raises many types on damaged headers
+        raise _damaged(directory, f"{IMAGES} cannot be opened ({error})") from error
+    order = " by columns" if by_columns else ""
+    raise _damaged(directory, f"{IMAGES} holds {dtype} {list(found)}{order}, {MANIFEST} says uint8 {list(shape)}")
+
+
 def _read_manifest(directory: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(directory / MANIFEST)
     except (OSError, ValueError) as error:
-        raise _damaged(directory, f"{MANIFEST} cannot be read ({error})") from error
-    if isinstance(manifest, dict):
-        manifest.setdefault("num_held_out", 0)  # datasets of a version that could not hold any out
-    kinds = {"format": int, "digest": str, "num_images": int, "num_held_out": int, "image_size": int, "request": dict}
-    wrong = [
-        key for key, kind in kinds.items() if not isinstance(manifest, dict) or type(manifest.get(key)) is not kind
-    ]
-    if wrong:
-        raise _damaged(directory, f"{MANIFEST} lacks {', '.join(wrong)}")
+        raise _damaged(directory, f"{MANIFEST} cannot be read ({' '.join(str(error).split())})") from error
     if manifest["format"] != FORMAT_VERSION:
-        version = manifest["format"]
         raise UserError(
-            f"{directory / MANIFEST}: format {version} is not the {FORMAT_VERSION} that this version reads. "
+            f"{directory / MANIFEST}: format {manifest['format']} is not the {FORMAT_VERSION} that this version reads. "
             "Prepare it under another name, or delete the folder and prepare it again."
         )
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 def _damaged(directory: Path, what: str) -> UserError:

@@ -7,26 +7,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from pipeline.data.choices import Fit
 
+Pixels = NDArray[np.uint8]
 HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on one image, not an error of the program
-    """An image that cannot be used. The message is the reason, as it stands in the manifest."""
+    """An image that cannot be used. kind: an entry of FINDINGS; the message is the reason, as it stands in reports."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What canonical pixels are.
+
+    image_size: height and width in pixels.
+    fit: how a picture that is no square becomes one: crop takes the central square, pad adds white at its sides.
+    """
+
+    image_size: int
+    fit: Fit = "crop"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Canonical pixels, uint8 [image_size, image_size, 3], RGB, and what was found, names of FINDINGS."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Item:
     """One would-be image of a source.
 
-    load: called with image_size, in any process (so it must pickle); returns uint8 [image_size, image_size, 3],
-        raises Rejected.
+    load: called in any process (so it must pickle); raises Rejected.
     num_bytes: about what pickling `load` costs; bounds the memory of what is on its way to a worker.
     """
 
     name: str
-    load: Callable[[int], Pixels]
+    load: Callable[[Rule], Loaded]
     num_bytes: int = 0
 
 
@@ -53,9 +81,9 @@ class Source:
     licence: Mapping[str, str]
 
 
-def reject(reason: str, _image_size: int) -> Pixels:
+def reject(kind: str, reason: str, _rule: Rule) -> Loaded:
     """Load an item that is known to be no image: always raises Rejected."""
-    raise Rejected(reason)
+    raise Rejected(kind, reason)
 
 
 def is_hidden(name: str) -> bool:

@@ -7,11 +7,13 @@ from typing import Any
 
 from gan.errors import UserError
 from pipeline.data import decoding
-from pipeline.data.items import Source
+from pipeline.data.choices import NearDuplicates
+from pipeline.data.dataset import check_name
+from pipeline.data.items import Rule, Source
 from pipeline.data.sources import open_source
 
-NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 IMAGE_SIZES = (8, 1024)
+DEFAULT_RULE = Rule(image_size=64)
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,20 @@ class Request:
     sources: Sequence[Source]
     name: str
     num_images: int | None
-    image_size: int
+    rule: Rule
     held_out: int = 0
+    near_duplicates: NearDuplicates = "report"
 
     def describe(self) -> dict[str, Any]:
         """Describe input, settings and rules as JSON: equal descriptions give the same dataset."""
         return {
             "sources": sorted((dict(source.fingerprint) for source in self.sources), key=str),
             "num_images": self.num_images,
-            "image_size": self.image_size,
+            "image_size": self.rule.image_size,
             "resize_rule_version": decoding.RULE_VERSION,
+            **({"fit": self.rule.fit} if self.rule.fit != DEFAULT_RULE.fit else {}),
             **({"held_out": self.held_out} if self.held_out else {}),
+            **({"near_duplicates": "remove"} if self.near_duplicates == "remove" else {}),
         }
 
     def differences(self, manifest: Mapping[str, Any]) -> list[str]:
@@ -39,7 +44,7 @@ class Request:
         prepared, asked = manifest["request"], self.describe()
         differences = [
             f"{key} {_shown(key, prepared.get(key))}, asked for {_shown(key, asked.get(key))}"
-            for key in ("num_images", "image_size", "resize_rule_version", "held_out")
+            for key in ("num_images", "image_size", "fit", "resize_rule_version", "held_out", "near_duplicates")
             if prepared.get(key) != asked.get(key)
         ]
         if prepared.get("sources") != asked["sources"]:
@@ -53,17 +58,24 @@ class Request:
 
 
 def make_request(
-    specs: Sequence[str], name: str | None, num_images: int | None, image_size: int, held_out: int = 0
+    specs: Sequence[str],
+    name: str | None = None,
+    num_images: int | None = None,
+    rule: Rule = DEFAULT_RULE,
+    held_out: int = 0,
+    near_duplicates: NearDuplicates = "report",
 ) -> Request:
     """Check what the user said and find the sources; UserError for the first mistake. Nothing is decoded yet."""
-    _check_numbers(num_images, image_size, held_out)
+    _check_numbers(num_images, rule.image_size, held_out)
+    if name is not None:
+        check_name(name, "--name")
     sources = _open(specs)
-    name = _default_name(sources) if name is None else _check_name(name)
-    return Request(sources, name, num_images or sources[0].default_num_images, image_size, held_out)
+    name = _default_name(sources) if name is None else name
+    return Request(sources, name, num_images or sources[0].default_num_images, rule, held_out, near_duplicates)
 
 
 def _shown(key: str, value: object) -> str:
-    missing = {"num_images": "all", "held_out": "0"}
+    missing = {"num_images": "all", "held_out": "0", "fit": "crop", "near_duplicates": "kept"}
     return missing.get(key, "none") if value is None else str(value)
 
 
@@ -83,15 +95,6 @@ def _default_name(sources: Sequence[Source]) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", sources[0].default_name).strip("-._")
     if not name:
         raise UserError(f"--name: none can be made from source '{sources[0].spec}'. Give the dataset a name.")
-    return name
-
-
-def _check_name(name: str) -> str:
-    if not NAME_RULE.fullmatch(name) or len(name) > 100:
-        raise UserError(
-            f"--name: must be letters, digits, '.', '_' and '-', begin with a letter or digit "
-            f"and have at most 100 characters, got '{name}'. Choose another."
-        )
     return name
 
 

@@ -1,4 +1,4 @@
-"""Loading items on all cores. Pixels go straight from the workers into a file, not through the parent process."""
+"""Loading items on all cores. What is loaded goes from the workers into files, not through the parent process."""
 
 import hashlib
 import multiprocessing
@@ -9,19 +9,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from gan.errors import UserError
-from pipeline.data.items import Item, Pixels, Rejected
+from pipeline.data.items import Item, Loaded, Rejected, Rule
+from pipeline.data.near_duplicates import thumbnail
+from pipeline.data.records import RECORD, Scratch, note
 
 CHUNK_ITEMS = 64
 CHUNK_BYTES = 4 * 2**20
 CHUNKS_PER_WORKER = 3  # in flight: enough to keep a worker busy, few enough to bound memory
 
-Loader = Callable[[int], Pixels]
-Outcome = bytes | str  # sha256 of the canonical pixels, or the reason for rejecting
+Loader = Callable[[Rule], Loaded]
 
 
 def available_cores() -> int:
@@ -29,20 +32,32 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Loading:
-    """A pool that loads items into `scratch`: the item with slot k fills the bytes of image k.
+@dataclass(frozen=True)
+class Rejection:
+    """An item that is no image. kind: an entry of FINDINGS."""
 
-    Slots count on over all calls of run. With one worker everything happens in this process. Workers are spawned, so
-    they share no state with the parent, and they end when it does, however it ends.
+    slot: int
+    name: str
+    kind: str
+    reason: str
+
+
+class Loading:
+    """A pool that loads items into `scratch`: slots count on over all calls of run.
+
+    With one worker everything happens in this process. Workers are spawned, so they share no state with the parent,
+    and they end when it does, however it ends.
     """
 
-    def __init__(self, scratch: Path, image_size: int, num_workers: int) -> None:
+    def __init__(self, scratch: Scratch, rule: Rule, num_workers: int) -> None:
         self._scratch = scratch
-        self._image_size = image_size
+        self._rule = rule
         self._num_workers = num_workers
         self._pool: ProcessPoolExecutor | None = None
-        self._next_slot = 0
-        scratch.touch()
+        self.num_slots = 0
+        for file in (scratch.pixels, scratch.records, scratch.names):
+            if file is not None:
+                file.touch()
 
     def __enter__(self) -> Self:
         if self._num_workers > 1:
@@ -54,8 +69,8 @@ class Loading:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def run(self, items: Iterable[Item]) -> Iterator[tuple[Item, int, Outcome]]:
-        """Load `items` and yield (item, slot, outcome) in their order. OSError if the disk is full."""
+    def run(self, items: Iterable[Item]) -> Iterator[tuple[int, list[Rejection]]]:
+        """Load `items` and yield, chunk by chunk, their number and those rejected. OSError if the disk is full."""
         try:
             yield from self._run(items)
         except BrokenProcessPool as error:
@@ -63,30 +78,32 @@ class Loading:
                 "--num-workers: a worker process was killed, probably for want of memory. Ask for fewer workers."
             ) from error
 
-    def _run(self, items: Iterable[Item]) -> Iterator[tuple[Item, int, Outcome]]:
-        pending: deque[tuple[list[Item], int, Future[list[Outcome]]]] = deque()
+    def _run(self, items: Iterable[Item]) -> Iterator[tuple[int, list[Rejection]]]:
+        pending: deque[tuple[list[str], int, Future[list[_Verdict]]]] = deque()
         for chunk in _chunks(items):
-            pending.append((chunk, self._next_slot, self._submit(chunk)))
-            self._next_slot += len(chunk)
+            names = [item.name for item in chunk]
+            self._scratch.append_names(names)
+            pending.append((names, self.num_slots, self._submit([item.load for item in chunk])))
+            self.num_slots += len(chunk)
             if len(pending) >= CHUNKS_PER_WORKER * self._num_workers:
-                yield from _collect(*pending.popleft())
+                yield _collect(*pending.popleft())
         while pending:
-            yield from _collect(*pending.popleft())
+            yield _collect(*pending.popleft())
 
-    def _submit(self, chunk: Sequence[Item]) -> "Future[list[Outcome]]":
-        loaders = [item.load for item in chunk]
+    def _submit(self, loaders: Sequence[Loader]) -> "Future[list[_Verdict]]":
         if self._pool is not None:
-            return self._pool.submit(_load_chunk, loaders, self._image_size, self._scratch, self._next_slot)
-        future: Future[list[Outcome]] = Future()
-        future.set_result(_load_chunk(loaders, self._image_size, self._scratch, self._next_slot))
+            return self._pool.submit(_load_chunk, loaders, self._rule, self._scratch, self.num_slots)
+        future: Future[list[_Verdict]] = Future()
+        future.set_result(_load_chunk(loaders, self._rule, self._scratch, self.num_slots))
         return future
 
 
-def _collect(
-    chunk: list[Item], first_slot: int, future: "Future[list[Outcome]]"
-) -> Iterator[tuple[Item, int, Outcome]]:
-    for offset, (item, outcome) in enumerate(zip(chunk, future.result(), strict=True)):
-        yield item, first_slot + offset, outcome
+_Verdict = tuple[int, str, str]  # place in the chunk, kind and reason of a rejection
+
+
+def _collect(names: list[str], first_slot: int, future: "Future[list[_Verdict]]") -> tuple[int, list[Rejection]]:
+    rejected = [Rejection(first_slot + place, names[place], kind, reason) for place, kind, reason in future.result()]
+    return len(names), rejected
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -103,19 +120,25 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _load_chunk(loaders: Sequence[Loader], image_size: int, scratch: Path, first_slot: int) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    with scratch.open("r+b") as file:
-        for slot, load in enumerate(loaders, start=first_slot):
+def _load_chunk(loaders: Sequence[Loader], rule: Rule, scratch: Scratch, first_slot: int) -> list[_Verdict]:
+    records = np.zeros(len(loaders), RECORD)
+    rejected: list[_Verdict] = []
+    with scratch.open_pixels() as file:
+        for place, load in enumerate(loaders):
             try:
-                pixels = load(image_size).tobytes()
-            except Rejected as reason:
-                outcomes.append(str(reason))
+                loaded = load(rule)
+            except Rejected as verdict:
+                rejected.append((place, verdict.kind, verdict.reason))
                 continue
-            file.seek(slot * len(pixels))
-            file.write(pixels)
-            outcomes.append(hashlib.sha256(pixels).digest())
-    return outcomes
+            pixels = np.ascontiguousarray(loaded.pixels)
+            note(records[place], loaded, hashlib.sha256(pixels.data).digest(), thumbnail(pixels))
+            if file is not None:
+                file.seek((first_slot + place) * pixels.nbytes)
+                file.write(pixels.data)
+    with scratch.records.open("r+b") as file:
+        file.seek(first_slot * RECORD.itemsize)
+        file.write(records.data)
+    return rejected
 
 
 def _start_worker() -> None:

@@ -84,7 +84,14 @@ def test_pixels_are_those_of_the_files_and_a_smaller_request_is_a_beginning(tmp_
     some = prepare(source, name="some", num_images=30, root=tmp_path / "data", num_workers=1)
     assert {image.tobytes() for image in everything.images} == {pixels(k).tobytes() for k in range(100)}
     assert np.array_equal(some.images, everything.images[:30])
-    assert some.manifest["counts"] == {"read": 100, "kept": 30, "rejected": 0, "duplicates": 0, "left_out": 70}
+    assert some.manifest["counts"] == {
+        "read": 100,
+        "kept": 30,
+        "rejected": 0,
+        "duplicates": 0,
+        "near_duplicates": 0,
+        "left_out": 70,
+    }
 
 
 def test_number_of_workers_does_not_matter(tmp_path: Path) -> None:
@@ -103,12 +110,14 @@ def test_broken_files_are_rejected_counted_and_explained(tmp_path: Path) -> None
     assert dataset.name == "my-faces"
     assert len(dataset.images) == manifest["num_images"] == 5
     counts = {"read": 6 + len(broken), "kept": 5, "rejected": len(broken), "duplicates": 1, "left_out": 0}
+    counts["near_duplicates"] = 0
     assert manifest["counts"] == counts
     assert {key: manifest["sources"][0][key] for key in counts} == counts
-    reasons = {entry["name"]: entry["reason"] for entry in manifest["rejected"]}
+    files = json.loads((dataset.directory / "findings.json").read_text())["files"]
+    reasons = {entry["name"]: entry["reason"] for entry in files if entry["effect"] == "rejected"}
     assert reasons.keys() == broken.keys()
     assert all(part in reasons[name] for name, (_, part) in broken.items())
-    assert entries(dataset.directory) == ["contact_sheet.png", "images.npy", "manifest.json"]
+    assert entries(dataset.directory) == ["contact_sheet.png", "findings.json", "images.npy", "manifest.json"]
 
 
 def test_avatars_carry_their_attribution(tmp_path: Path) -> None:
@@ -176,7 +185,10 @@ def test_folder_that_is_no_dataset_is_not_touched(tmp_path: Path) -> None:
         ({"sources": ["faces", "avatars"], "name": "x"}, "--source: 'avatars' is drawn without end"),
         ({"sources": ["faces", "faces"]}, "--name: is needed"),
         ({"sources": ["faces"], "num_images": 500}, "--num-images: the source has 3 distinct images, asked for 500"),
-        ({"sources": ["texts"]}, "--source: no image is left of 5 files .a.txt: not an image; b.txt: .*[.]{3}"),
+        (
+            {"sources": ["texts"]},
+            "--source: no image is left of 5 files: 5 rejected .a.txt: not an image; b.txt: .*[.]{3}",
+        ),
         ({"sources": ["nothing"]}, "--source: no image is left of 0 files[.]"),
         ({"name": "../escape"}, "--name: must be letters"),
         ({"name": ".hidden"}, "--name: must be letters"),
@@ -247,4 +259,6 @@ def test_faces_of_the_reports_are_all_used(tmp_path: Path) -> None:
     shards = sorted(Path(os.environ["GAN_SHARED_DATA"], "data", "anime-faces").glob("*.tar"))
     dataset = prepare([str(shard) for shard in shards], name="anime-faces", root=tmp_path)
     assert dataset.images.shape == (51_223, 64, 64, 3)
-    assert dataset.manifest["counts"] == {"read": 51_223, "kept": 51_223, "rejected": 0, "duplicates": 0, "left_out": 0}
+    counts = {"read": 51_223, "kept": 51_223, "rejected": 0, "duplicates": 0, "near_duplicates": 0, "left_out": 0}
+    assert dataset.manifest["counts"] == counts
+    assert dataset.manifest["findings"] == {"near duplicate": 270}

@@ -8,24 +8,32 @@ import numpy as np
 import pytest
 
 from pipeline.data.avatars import BACKGROUNDS, draw, licence
+from pipeline.data.items import Pixels, Rule
 from pipeline.data.sources import open_source
 
 
+def drawn(index: int, size: int = 64) -> Pixels:
+    return draw(index, Rule(size)).pixels
+
+
 def test_same_index_gives_the_same_pixels_in_another_process() -> None:
-    code = "import sys; from pipeline.data.avatars import draw; sys.stdout.buffer.write(draw(7, 64).tobytes())"
+    code = (
+        "import sys; from pipeline.data.avatars import draw; from pipeline.data.items import Rule; "
+        "sys.stdout.buffer.write(draw(7, Rule(64)).pixels.tobytes())"
+    )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
-    assert other == draw(7, 64).tobytes()
-    assert draw(8, 64).tobytes() != draw(7, 64).tobytes()
+    assert other == drawn(7).tobytes()
+    assert drawn(8).tobytes() != drawn(7).tobytes()
 
 
 @pytest.mark.parametrize("size", [16, 64, 96])
 def test_drawn_at_the_size_asked_for(size: int) -> None:
-    assert draw(0, size).shape == (size, size, 3)
-    assert draw(0, size).dtype == np.uint8
+    assert drawn(0, size).shape == (size, size, 3)
+    assert drawn(0, size).dtype == np.uint8
 
 
 def test_faces_fill_the_frame_on_plain_pastels() -> None:
-    faces = np.stack([draw(index, 64) for index in range(48)])
+    faces = np.stack([drawn(index) for index in range(48)])
     pastels = np.array([tuple(bytes.fromhex(colour)) for colour in BACKGROUNDS])
     is_background = (faces[:, :, :, None] == pastels).all(-1).any(-1)  # [N, H, W]
     assert 0.15 < is_background.mean() < 0.5
