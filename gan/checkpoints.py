@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gan.errors import UserError
-from gan.files import sha256_of, storage_errors, write_json_atomic
-from gan.tensor_files import write_tensors_atomic
+from gan.files import remove_leftovers, sha256_of, storage_errors, write_json_atomic
+from gan.tensor_files import read_tensors, write_tensors_atomic
 
 FORMAT = 2
 KEEP = 2
@@ -67,8 +65,7 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Remove what killed processes left half written; for the one process that writes here."""
-        for path in [*self.directory.glob(".step-*.pt"), *self.directory.glob(".step-*.json")]:
-            path.unlink(missing_ok=True)
+        remove_leftovers(self.directory)
         described = {path.with_suffix(".pt") for path in self._descriptions()}
         for path in set(self.directory.glob("step-*.pt")) - described:
             path.unlink(missing_ok=True)
@@ -82,8 +79,8 @@ class Checkpoints:
     def _describe(self, path: Path) -> dict[str, Any]:
         """Return what the JSON beside a checkpoint says, or nothing where it is damaged."""
         try:
-            description = json.loads(path.with_suffix(".json").read_text())
-        except (OSError, ValueError):
+            description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return {}
         return description if isinstance(description, dict) else {}
 
@@ -97,16 +94,20 @@ class Checkpoints:
             return None
         self._check(path, description)
         try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_tensors(path)
         except Exception as error:  # of many types, all of which mean that this program did not write it
             raise UserError(f"{path}: holds other things than tensors and numbers. Delete it and its JSON.") from error
+        if not isinstance(content, dict):
+            kind = type(content).__name__
+            raise UserError(f"{path}: must hold tensors and numbers by name, got {kind}. Delete it and its JSON.")
         return content
 
     def _remove_old(self, step: int) -> None:
         """Remove all but the last KEEP and the best that these know of; newer ones than this were damaged."""
         until_now = [path for path in self._descriptions() if path <= self._path(step).with_suffix(".json")]
         kept = set(until_now[:KEEP])
-        kept |= {self._path(int(self._describe(path).get("best_step", 0))).with_suffix(".json") for path in kept}
+        best_steps = [self._describe(path).get("best_step") for path in kept]
+        kept |= {self._path(each).with_suffix(".json") for each in best_steps if type(each) is int}
         for old in set(self._descriptions()) - kept:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 import math
 from collections.abc import Collection
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ from gan.models import DiscriminatorConfig, GeneratorConfig
 from gan.optimizers import OptimizerConfig
 from gan.penalties import PenaltyConfig
 from gan.schedules import Constant, ScheduleConfig
-from gan.schema import PRECISIONS, STRICT, Name, PositiveFloat, PositiveInt, Probability
+from gan.schema import PRECISIONS, STRICT, Name, PositiveFloat, PositiveInt, Probability, plain_json
 
 
 def _one_of(names: Collection[str]) -> AfterValidator:
@@ -95,6 +94,6 @@ _CONFIG = TypeAdapter(Config)
 def parse_config(data: object) -> Config:
     """Return the configuration that plain data describes; lists stand for tuples.
 
-    Raises pydantic's ValidationError, a ValueError.
+    Raises pydantic's ValidationError, a ValueError, and other ValueErrors for what is no plain data.
     """
-    return _CONFIG.validate_json(json.dumps(data, default=str), strict=True)
+    return _CONFIG.validate_json(plain_json(data), strict=True)

@@ -14,7 +14,7 @@ from gan.errors import NotFiniteError, UserError
 from gan.files import storage_errors
 from gan.precision import exact_float32
 from gan.randomness import sample_latents
-from gan.tensor_files import write_tensors_atomic
+from gan.tensor_files import read_tensors, write_tensors_atomic
 
 CHUNK = 64
 """Images are computed in aligned chunks of this size, padded at the end: the bits of image i never depend on how
@@ -137,7 +137,7 @@ def load_generator(path: Path, device: torch.device) -> TrainedGenerator:
         network = config.generator.build(config.latent_size)
         network.load_state_dict(content["weights"])
         step = int(content["step"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of many types: what is in the file decides what fails
         raise UserError(f"{path}: is not a generator of this version ({type(error).__name__}). Train again.") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         raise UserError(f"{path}: has weights that are not finite: its training diverged. Lower the learning rate.")
@@ -147,7 +147,7 @@ def load_generator(path: Path, device: torch.device) -> TrainedGenerator:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist. Train the variant first.") from None
     except Exception as error:  # torch.load raises many types on damaged or hostile files

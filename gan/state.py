@@ -89,17 +89,29 @@ class State:
         return content | {"sums": self.sums} | {name: getattr(self, name) for name in self._NUMBERS}
 
     def load_dict(self, content: Mapping[str, Any]) -> None:
-        """Become what `to_dict` returned, on whatever device that was."""
+        """Become what `to_dict` returned, on whatever device that was.
+
+        Raises exceptions of many types for other content, and may have taken over a part of it then.
+        """
         for name in self._NETWORKS:
             if (network := getattr(self, name)) is not None:
                 network.load_state_dict(content[name])
         for name in self._OPTIMIZERS:
             optimizer = getattr(self, name)
             groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": content[name], "param_groups": groups})
+            parameters = [each for group in optimizer.param_groups for each in group["params"]]
+            values = {
+                index: {key: _laid_out_like(value, parameters[index]) for key, value in of_parameter.items()}
+                for index, of_parameter in content[name].items()
+            }
+            optimizer.load_state_dict({"state": values, "param_groups": groups})
         self.sums.copy_(content["sums"])
         for name in self._NUMBERS:
+            if type(content[name]) is not type(getattr(self, name)):
+                raise TypeError(f"{name} is {type(content[name]).__name__}")
             setattr(self, name, content[name])
+        if not 0 <= self.summed_from <= self.step:
+            raise ValueError(f"step is {self.step}")
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor that a step changes; those of the optimizers exist from their first step on."""
@@ -111,6 +123,15 @@ class State:
             for values in getattr(self, name).state.values():
                 yield from (value for value in values.values() if isinstance(value, Tensor))
         yield self.sums
+
+
+def _laid_out_like(value: Any, parameter: Tensor) -> Any:
+    """Return what an optimizer remembers of a parameter: its kernels take size and layout on trust."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return value
+    if value.shape != parameter.shape:
+        raise ValueError(f"of shape {list(value.shape)} for a parameter of {list(parameter.shape)}")
+    return torch.empty_like(parameter).copy_(value)
 
 
 def build(config: Config, seed: int, device: torch.device, dtype: torch.dtype = torch.float32) -> State:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,8 +11,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gan.config import Config, parse_config
-from gan.errors import UserError
-from gan.schema import STRICT, Name, PositiveInt
+from gan.errors import UserError, one_line
+from gan.schema import STRICT, Name, PositiveInt, plain_json
 from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR
 from pipeline.metrics.extractors import EXTRACTORS
 from pipeline.validation import explain
@@ -79,12 +78,14 @@ def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
     """
     directories = [experiments_directory(), experiments_directory() / "extra"]
     path = _find(variant, directories, "--variant", "variants")
-    data = {"variant": path.stem} | read_yaml(path)
+    data = {"variant": one_line(path.stem)} | read_yaml(path)
     origins = apply_overrides(data, overrides)
     try:
         return parse_config(data)
     except ValidationError as error:
         raise UserError(explain(error, Config, data, str(path), origins)) from None
+    except ValueError as error:
+        raise UserError(f"{' or '.join([str(path), *origins.values()])}: {error}. Correct it.") from None
 
 
 def load_suite(suite: str) -> SuiteConfig:
@@ -92,9 +93,11 @@ def load_suite(suite: str) -> SuiteConfig:
     path = _find(suite, [experiments_directory() / "suites"], "SUITE", "suites")
     data = read_yaml(path)
     try:
-        config: SuiteConfig = TypeAdapter(SuiteConfig).validate_json(json.dumps(data, default=str), strict=True)
+        config: SuiteConfig = TypeAdapter(SuiteConfig).validate_json(plain_json(data), strict=True)
     except ValidationError as error:
         raise UserError(explain(error, SuiteConfig, data, str(path), {})) from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}. Correct it.") from None
     for field in ("extractors", "curve_extractors"):
         for name in getattr(config.evaluation, field):
             if name not in EXTRACTORS:
@@ -131,10 +134,11 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[tupl
         for depth, part in enumerate(keys[:-1], start=1):
             child = target.get(part)
             if not isinstance(child, dict):
-                near = difflib.get_close_matches(part, [k for k, v in target.items() if isinstance(v, dict)], n=1)
+                groups = [str(key) for key, value in target.items() if isinstance(value, dict)]
+                near = difflib.get_close_matches(part, groups, n=1)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
                 raise UserError(f"--set {override}: {'.'.join(keys[:depth])} is not a group of fields.{hint}")
-            target = child
+            target[part] = target = dict(child)  # a copy: an alias may stand for it elsewhere
         target[keys[-1]] = parse_yaml(text, f"--set {override}")
         origins[keys] = f"--set {override}"
     return origins
@@ -144,7 +148,7 @@ def _find(name: str, directories: Sequence[Path], option: str, kind: str) -> Pat
     """Return the file that a name or a path of a YAML file stands for; of two with one name the earlier folder's."""
     given = Path(name)
     if given.suffix in (".yaml", ".yml"):
-        if given.is_file():
+        if _is_file(given):
             return given
         raise UserError(f"{option}: the file '{name}' does not exist. Give the path of a YAML file or a name.")
     known: dict[str, Path] = {}
@@ -160,6 +164,13 @@ def _find(name: str, directories: Sequence[Path], option: str, kind: str) -> Pat
         f"{option} must be one of the {kind} {', '.join(known)} (in {directories[0]}) or a YAML file, "
         f"got '{name}'.{hint}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def dump_yaml(config: Config) -> str:

@@ -1,5 +1,6 @@
 """The sample stage: images of a trained generator, as pictures that a person looks at."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,9 +8,9 @@ from tempfile import TemporaryDirectory
 import torch
 from PIL import Image
 
-from gan.devices import select_device
+from gan.devices import on_device
 from gan.errors import UserError
-from gan.files import storage_errors, write_atomic
+from gan.files import remove_leftovers, storage_errors, write_atomic
 from gan.sampling import TrainedGenerator, load_generator
 from pipeline.images import grid, interpolation
 from pipeline.publish import GENERATOR
@@ -53,18 +54,21 @@ def sample(
 
     The pictures go to `directory`; the grid and the interpolation to the run as well.
     """
-    torch_device = select_device(device)
     run = store.get(run_id)
-    trained = load_trained(run, store, torch_device)
-    images = torch.cat(list(trained.sample(seed=seed, num=num, device=torch_device)))
+    with on_device(device, "The same command draws them, on another --device too.") as torch_device:
+        trained = load_trained(run, store, torch_device)
+        images = torch.cat(list(trained.sample(seed=seed, num=num, device=torch_device)))
+        between = interpolation(trained, seed, torch_device)
 
-    name = f"{run.name}-{run_id[:8]}-seed{seed}"  # with the id: runs with other overrides have the same name
+    called = re.sub(r"[^A-Za-z0-9._-]+", "-", run.name).strip("-.")[:100]  # the UI lets anyone rename a run
+    name = f"{called or 'run'}-{run_id[:8]}-seed{seed}"  # with the id: runs with other overrides have the same name
     pictures = {
         f"{name}-grid.png": grid(images, columns=max(1, round(num**0.5))),
-        f"{name}-interpolation.png": interpolation(trained, seed, torch_device),
+        f"{name}-interpolation.png": between,
     }
     if single:
         pictures |= {f"{name}/{i:06d}.png": image.permute(1, 2, 0).numpy() for i, image in enumerate(images)}
+    remove_leftovers(directory)
     for file, picture in pictures.items():
         with storage_errors(directory):
             (directory / file).parent.mkdir(parents=True, exist_ok=True)

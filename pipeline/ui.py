@@ -17,7 +17,7 @@ from types import FrameType
 
 import click
 
-from gan.errors import UserError
+from gan.errors import UserError, one_line
 from pipeline.tracking import Store
 from pipeline.tracking.runs import shown
 from pipeline.tracking.views import address, install
@@ -129,7 +129,9 @@ def _ended(server: subprocess.Popen[bytes], output: Path) -> UserError:
     status = server.poll()
     how = f"does not answer after {READY_SECONDS} s" if status is None else f"ended with status {status}"
     lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()][-LOG_LINES:]
-    said = shown("\n  ".join(["", *lines])) if lines else " It said nothing."
+    for line in lines:
+        log.error("  %s", one_line(shown(line)))
+    said = "" if lines else " It said nothing."
     return UserError(f"The MLflow server {how}. Try another --port, or `mlflow server` to see more.{said}")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -59,7 +60,8 @@ def read_weights(path: Path, *, source: str, remedy: str) -> Weights:
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error.strerror}); {remedy}") from error
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of another pickle protocol than torch's: refused or read
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file makes torch.load raise
         raise UserError(
             f"{source}: must be a PyTorch state dict that holds only tensors, "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan.files import write_atomic
+from gan.files import remove_leftovers, write_atomic
 from pipeline.metrics.extractors import Features
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,12 @@ def read_features(path: Path, shape: tuple[int, int]) -> Features | None:
         return None
     body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() == digest:
-        features = np.load(io.BytesIO(body), allow_pickle=False)
-        if features.shape == shape and features.dtype == np.float32 and np.isfinite(features).all():
-            return np.asarray(features, dtype=np.float32)
+        try:
+            features = np.load(io.BytesIO(body), allow_pickle=False)
+            if features.shape == shape and features.dtype == np.float32 and np.isfinite(features).all():
+                return np.asarray(features, dtype=np.float32)
+        except Exception as error:  # numpy raises many types; anyone can write a file with its own checksum
+            log.debug("%s: %s", path, error)
     log.warning("%s: damaged cache file; computing the features again", path)
     return None
 
@@ -50,6 +53,7 @@ def write_features(path: Path, features: Features) -> None:
     content = body.getvalue()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         write_atomic(path, lambda temporary: _write_bytes(temporary, content + hashlib.sha256(content).digest()))
     except OSError as error:
         log.warning("%s: cannot be written (%s); the next evaluation computes it again", path, error.strerror)

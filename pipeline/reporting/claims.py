@@ -1,7 +1,6 @@
 """What the reports claim: each claim is decided by a rule of a YAML file, from the rows of one protocol."""
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gan.errors import UserError
-from gan.schema import STRICT, Name
+from gan.schema import STRICT, Name, plain_json
 from pipeline.reporting.candidates import Candidate, Rows, Wording
 from pipeline.reporting.rules import Finding, Rule, Verdict
 from pipeline.validation import explain
@@ -58,13 +57,11 @@ def load_claims(path: Path) -> tuple[Claim, ...]:
     """
     data = read_yaml(path)
     try:
-        text = json.dumps(data, default=str, ensure_ascii=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:  # a date as a key, a reference to itself, half a character
-        raise UserError(f"{path}: must hold plain texts, numbers and lists: {error}. Correct it.") from None
-    try:
-        file: _File = TypeAdapter(_File).validate_json(text, strict=True)
+        file: _File = TypeAdapter(_File).validate_json(plain_json(data), strict=True)
     except ValidationError as error:
         raise UserError(explain(error, _File, data, str(path), {})) from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}. Correct it.") from None
     if not file.claims:
         raise UserError(f"{path}: claims must hold at least one claim, got none. See experiments/claims.yaml.")
     name, count = Counter(claim.id for claim in file.claims).most_common(1)[0]

@@ -27,7 +27,19 @@ def csv_files(report: Report) -> dict[str, str]:
         protocol = {key: clean(value) if isinstance(value, str) else value for key, value in table.protocol.items()}
         index.append({"protocol": table.name, **files, **protocol})
     frames["protocols.csv"] = pd.DataFrame(index).convert_dtypes()
-    return {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+    return {name: _inert(frame).to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+
+
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of which a spreadsheet computes nothing: a text that could be a formula begins with a quote.
+
+    Numbers stay numbers, negative ones too. Source: OWASP, CSV injection.
+    """
+    return frame.rename(columns=_not_a_formula).map(_not_a_formula)
+
+
+def _not_a_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@")) else value
 
 
 def json_text(report: Report, software: str) -> str:

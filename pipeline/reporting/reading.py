@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from pipeline.identity import config_hash_of
 from pipeline.metrics.names import BEST_PREFIX
 from pipeline.reporting.results import AT_BEST, DIVERGED, FINISHED, Configuration, Measured, Results, Training, clean
 from pipeline.tracking import CONFIG, EVALUATION, Run, Stage, Store
+
+PROTOCOL_HASH = re.compile(r"[0-9A-Za-z]{1,64}")
+MOST_GROUPS = 200  # of values within values: ours have about ten
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ def _check_label(run: Run) -> None:
     if CONFIG not in tags or "code_hash" not in tags:
         raise ValueError("it was trained by an older version, which did not store what labels are made from.")
     try:
-        config = json.loads(tags[CONFIG])
+        config = _shallow_json(tags[CONFIG])
         variant = config["variant"]
         found = config_hash_of(config, tags["dataset_digest"], tags["code_hash"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -138,14 +142,21 @@ def measured_of(run: Run) -> dict[str, Measured]:
     results: dict[str, list[Mapping[str, Any]]] = {}
     try:
         for tag in sorted(tag for tag in run.tags if tag.startswith(EVALUATION)):
-            content = json.loads(run.tags[tag])
-            results.setdefault(str(content["protocol_hash"]), []).append(content)
+            content = _shallow_json(run.tags[tag])
+            results.setdefault(_checked_hash(content["protocol_hash"]), []).append(content)
         return {key: _merged(contents) for key, contents in results.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"its tag {clean(tag)} is not a result of `pipeline evaluate`. Delete the tag in `pipeline ui` and "
             "evaluate the run again."
         ) from error
+
+
+def _checked_hash(protocol_hash: object) -> str:
+    """Return the hash of a protocol, which names of files are made of."""
+    if not isinstance(protocol_hash, str) or not PROTOCOL_HASH.fullmatch(protocol_hash):
+        raise ValueError(f"the protocol hash {protocol_hash!r} is none")
+    return protocol_hash
 
 
 def _merged(contents: Sequence[Mapping[str, Any]]) -> Measured:
@@ -170,4 +181,11 @@ def _merged(contents: Sequence[Mapping[str, Any]]) -> Measured:
 
 def seed_order(seed: str) -> tuple[int, str]:
     """Sort key that puts 2 before 10."""
-    return (int(seed) if seed.isdecimal() else -1, seed)
+    return (int(seed) if seed.isdecimal() and len(seed) < 20 else -1, seed)
+
+
+def _shallow_json(text: str) -> Any:
+    """Return plain data that is not nested so deeply that what walks through it fails. Raises ValueError otherwise."""
+    if text.count("[") + text.count("{") > MOST_GROUPS:
+        raise ValueError(f"more than {MOST_GROUPS} groups")
+    return json.loads(text)

@@ -1,6 +1,7 @@
 """The strict loader: what is read, and what is refused with which words."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -259,3 +260,25 @@ def test_whatever_stands_in_a_file_only_the_projects_own_error_comes_out(changes
         assert "\n" not in str(error)  # noqa: PT017
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    "name", ["-rf", "two\nlines", "\N{GRINNING FACE}", os.fsdecode(b"\xff"), "\x1b[31m", "x" * 200]
+)
+def test_a_file_with_a_strange_name_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    """It would be the name of rows, runs and files."""
+    path = tmp_path / f"{name}.yaml"
+    path.write_text((experiments_directory() / "dcgan.yaml").read_text())
+    with pytest.raises(UserError, match="variant String must") as refused:
+        load_experiment(str(path))
+    assert str(refused.value).isprintable()
+    path.write_text(f"variant: mine\n{path.read_text()}")
+    assert load_experiment(str(path)).variant == "mine"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".yaml", "a\0b.yaml", "../../etc/passwd", "/dev/zero", "", "."])
+def test_names_that_are_no_files_are_refused(name: str) -> None:
+    for load in (load_experiment, load_suite):
+        with pytest.raises(UserError) as refused:
+            load(name)
+        assert str(refused.value).isprintable()

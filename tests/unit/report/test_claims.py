@@ -52,7 +52,7 @@ def test_a_file_by_path(tmp_path: Path) -> None:
         ("measure: fd", "measure: fid", "claims.0.rule.measure must be one of fd, kd,"),
         ("{variant: a}", "{variant: a, sett: {}}", "claims.0.rule.left.sett is not a field. Did you mean 'set'?"),
         ("{variant: a}", "{variant: a, set: {2020-01-01: 1}}", "must hold plain texts, numbers and lists: keys"),
-        ("{variant: a}", "{variant: a, set: {b: &b [*b]}}", "must hold plain texts, numbers and lists: Circular"),
+        ("{variant: a}", "{variant: a, set: {b: &b [*b]}}", "an alias stands inside of its own anchor"),
         ("{variant: a}", '{variant: a, set: {b: "\\uD800"}}', "must hold plain texts, numbers and lists: 'utf-8'"),
         (RULE, "{name: exceeds, measure: fd, row: {variant: a}, limit: 1}", "claims.0.rule.measure must be one of "
          "worst_rise, collapsed_share, last_to_best, progress, which are known of single runs, got 'fd'."),
