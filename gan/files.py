@@ -5,13 +5,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gan.errors import UserError
 
+if sys.platform != "win32":
+    import fcntl
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}(\.[^.]+)?")
 _FULL = "free some space and run the same command again"
 _DENIED = "allow writing there, or choose another folder"
 _REMEDIES = {
@@ -39,18 +45,61 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
     Whatever stops it, `path` is either the old file or the whole new one, and nothing is left beside it (only a
-    killed process leaves its hidden temporary file). The temporary file keeps the suffix of `path`, so that writers
-    that choose a format by suffix work. Raises OSError as it comes: see storage_errors.
+    killed process leaves its hidden temporary file: see remove_leftovers). The temporary file keeps the suffix of
+    `path`, so that writers that choose a format by suffix work. Raises OSError as it comes: see storage_errors.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
-    try:
+    with _temporaries([path]) as (temporary,):
         write(temporary)
         fsync(temporary)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     fsync(path.parent)
+
+
+def write_all_atomic(files: Mapping[Path, bytes]) -> None:
+    """Write several files, all or none where an error (a full disk) stops it. Raises OSError as it comes."""
+    with _temporaries(list(files)) as temporaries:
+        for temporary, content in zip(temporaries, files.values(), strict=True):
+            temporary.write_bytes(content)
+            fsync(temporary)
+        for temporary, path in zip(temporaries, files, strict=True):
+            temporary.replace(path)
+    for folder in {path.parent for path in files}:
+        fsync(folder)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the hidden temporary files of killed processes from a folder; those of living ones are locked."""
+    for path in directory.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                if _lock(file):
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _temporaries(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a locked hidden file beside each path; those that are still there at the end are removed."""
+    found: list[Path] = []
+    with contextlib.ExitStack() as held:
+        try:
+            for path in paths:
+                found.append(path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}"))
+                _lock(held.enter_context(found[-1].open("wb")))
+            yield found
+        finally:
+            for temporary in found:
+                temporary.unlink(missing_ok=True)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed, also by the end of the process; return whether that was possible."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the file system has no locks
+        return False
+    return True
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -156,7 +156,15 @@ class _Loop:
             real_diversity=max(diversity(some), 1e-9),
         )  # fmt: skip
         if (checkpoint := checkpoints.load_latest()) is not None:
-            state.load_dict(checkpoint)
+            try:
+                state.load_dict(checkpoint)
+            except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):  # the device's, not the file's
+                raise
+            except Exception as error:  # of many types: what is in the file decides what fails
+                raise UserError(
+                    f"{checkpoints.directory}: the newest checkpoint does not fit the networks "
+                    f"({type(error).__name__}): something else wrote it. Delete the folder to start again."
+                ) from error
         return loop
 
     def run(self, stopping: Callable[[], bool], evaluation: Evaluation | None) -> Outcome:
@@ -266,5 +274,8 @@ def best_generator(state: State, checkpoints: Checkpoints) -> nn.Module | None:
     if content is None:
         return None
     network = deepcopy(state.sampled)
-    network.load_state_dict(content["generator" if state.average is None else "average"])
+    try:
+        network.load_state_dict(content["generator" if state.average is None else "average"])
+    except Exception:  # of many types: what is in the file decides what fails
+        return None
     return network

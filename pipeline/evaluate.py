@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from gan.devices import select_device
-from gan.errors import UserError
+from gan.devices import on_device
+from gan.errors import UserError, one_line
 from gan.sampling import TrainedGenerator
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.data.halves import split
@@ -34,6 +35,9 @@ from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
 
 NUM_PAIRS = 16
+KEPT = "What was measured before is kept: the same command does the rest, on another --device too."
+
+_RESULT = TypeAdapter(Result)
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ class Evaluation:
             lines.append(f"  {name:32} {value:10.5g}{more}")
         if result.flags:
             lines.append(f"  flags: {', '.join(result.flags)}")
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))  # what was measured before comes from the store
 
 
 def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspace) -> tuple[Evaluation, ...]:
@@ -71,22 +75,22 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
     generator, a dataset that is missing or another one, a generator that is damaged or gives no finite images, and
     missing weights.
     """
-    device = select_device(options.device)
-    run = store.get(run_id)
-    trained = load_trained(run, store, device)
-    measuring = Measuring(_dataset_of(run, workspace), options, workspace.cache, device)
-    last = _earlier(run, measuring, LAST)
-    if last is None:
-        last = _store(store, run, measuring, _measure_generator(run, trained, LAST, measuring, store))
-    if BEST_STEP not in run.tags:
-        log.warning("run %s (%s) has no best generator: it was trained with --evaluate-every 0.", run_id, run.name)
-        return (last,)
-    if earlier := _earlier(run, measuring, BEST):
-        return last, earlier
-    if int(run.tags[BEST_STEP]) == trained.step:
-        return last, _store(store, run, measuring, replace(last.result, checkpoint=BEST))
-    best = load_trained(run, store, device, artifact=BEST_GENERATOR)
-    return last, _store(store, run, measuring, _measure_generator(run, best, BEST, measuring, store))
+    with on_device(options.device, KEPT) as device:
+        run = store.get(run_id)
+        trained = load_trained(run, store, device)
+        measuring = Measuring(_dataset_of(run, workspace), options, workspace.cache, device)
+        last = _earlier(run, measuring, LAST)
+        if last is None:
+            last = _store(store, run, measuring, _measure_generator(run, trained, LAST, measuring, store))
+        if BEST_STEP not in run.tags:
+            log.warning("run %s (%s) has no best generator: it was trained with --evaluate-every 0.", run_id, run.name)
+            return (last,)
+        if earlier := _earlier(run, measuring, BEST):
+            return last, earlier
+        if run.tags[BEST_STEP] == str(trained.step):
+            return last, _store(store, run, measuring, replace(last.result, checkpoint=BEST))
+        best = load_trained(run, store, device, artifact=BEST_GENERATOR)
+        return last, _store(store, run, measuring, _measure_generator(run, best, BEST, measuring, store))
 
 
 def evaluate_real(
@@ -97,30 +101,31 @@ def evaluate_real(
     corruption: a key of CORRUPTIONS: the same images made worse, another row.
     """
     dataset = load_dataset(data, workspace.data)
-    measuring = Measuring(dataset, options, workspace.cache, select_device(options.device))
-    other = split(len(dataset.images)).other[: options.num_samples]
-    if len(other) < options.num_samples and corruption is None:
-        log.warning(
-            "Half of dataset '%s' has %d images: the floor is measured with so many instead of %d.",
-            data, len(other), options.num_samples,
-        )  # fmt: skip
+    with on_device(options.device, KEPT) as device:
+        measuring = Measuring(dataset, options, workspace.cache, device)
+        other = split(len(dataset.images)).other[: options.num_samples]
+        if len(other) < options.num_samples and corruption is None:
+            log.warning(
+                "Half of dataset '%s' has %d images: the floor is measured with so many instead of %d.",
+                data, len(other), options.num_samples,
+            )  # fmt: skip
 
-    shown = corruption or REAL
-    name = f"real-{dataset.name}" + (f"-{corruption}" if corruption else "")
-    tags = {
-        "stage": Stage.REAL, "variant": "real", "images": shown, "dataset": dataset.name,
-        "dataset_digest": dataset.digest,
-        "images_title": CORRUPTIONS[corruption].title if corruption else "",
-    }  # fmt: skip
-    earlier = store.find({"stage": Stage.REAL, "dataset_digest": dataset.digest, "images": shown})
-    for run in earlier:
-        if done := _earlier(run, measuring, REAL):
-            return done
-    result = _measure_real(dataset, np.sort(other), measuring, corruption, name)
-    resume = earlier[0].run_id if earlier and store.project_run is None else None
-    what = f"Real images {CORRUPTIONS[corruption].title}." if corruption else "Other real images: the floor."
-    with store.open_run(name=name, tags=tags, resume=resume, description=what) as writer:
-        return _store(store, store.get(writer.run_id), measuring, result)
+        shown = corruption or REAL
+        name = f"real-{dataset.name}" + (f"-{corruption}" if corruption else "")
+        tags = {
+            "stage": Stage.REAL, "variant": "real", "images": shown, "dataset": dataset.name,
+            "dataset_digest": dataset.digest,
+            "images_title": CORRUPTIONS[corruption].title if corruption else "",
+        }  # fmt: skip
+        earlier = store.find({"stage": Stage.REAL, "dataset_digest": dataset.digest, "images": shown})
+        for run in earlier:
+            if done := _earlier(run, measuring, REAL):
+                return done
+        result = _measure_real(dataset, np.sort(other), measuring, corruption, name)
+        resume = earlier[0].run_id if earlier and store.project_run is None else None
+        what = f"Real images {CORRUPTIONS[corruption].title}." if corruption else "Other real images: the floor."
+        with store.open_run(name=name, tags=tags, resume=resume, description=what) as writer:
+            return _store(store, store.get(writer.run_id), measuring, result)
 
 
 def finished_runs(variant: str, store: Store) -> list[str]:
@@ -129,7 +134,8 @@ def finished_runs(variant: str, store: Store) -> list[str]:
     Raises UserError where there is none.
     """
     runs = store.find({"stage": Stage.TRAIN, "variant": variant})
-    finished = {run.tags["fingerprint"]: run.run_id for run in reversed(runs) if run.status == "FINISHED"}
+    done = [run for run in reversed(runs) if run.status == "FINISHED"]
+    finished = {run.tags.get("fingerprint", run.run_id): run.run_id for run in done}
     if not finished:
         raise UserError(f"--variant: '{variant}' has no finished run. Train it: pipeline train --variant {variant}")
     return list(reversed(finished.values()))
@@ -205,8 +211,8 @@ def _earlier(run: Run, measuring: Measuring, checkpoint: str) -> Evaluation | No
     if tag not in run.tags:
         return None
     try:
-        result = Result(**json.loads(run.tags[tag])["result"])
-    except (ValueError, KeyError, TypeError):
+        result = _RESULT.validate_python(json.loads(run.tags[tag])["result"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         log.warning("run %s (%s): its tag %s is damaged: measuring again.", run.run_id, run.name, tag)
         return None
     return Evaluation(run.run_id, run.name, measuring.protocol_hash, result, again=True)

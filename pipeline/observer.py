@@ -9,7 +9,7 @@ from gan.config import Config
 from pipeline.data.dataset import Dataset
 from pipeline.images import grid
 from pipeline.progress import progress_bar
-from pipeline.tracking import Outbox, RunWriter, Store
+from pipeline.tracking import BackgroundOutbox, RunWriter, Store
 from pipeline.tracking.runs import rounded
 
 SHOWN = {"train/loss_discriminator": "loss D", "train/loss_generator": "loss G"}
@@ -32,7 +32,7 @@ class TrackingObserver:
         resumed: bool,
         show_progress: bool,
     ) -> None:
-        self.outbox = Outbox(run, directory)
+        self.outbox = BackgroundOutbox(run, directory)
         self.taken = store.steps(run.run_id) if resumed else {}
         for curve, steps in self.outbox.steps().items():
             self.taken.setdefault(curve, set()).update(steps)
@@ -71,7 +71,7 @@ class TrackingObserver:
         self.outbox.tick()
 
     def flush(self) -> None:
-        """Send what waits; what the store does not take is kept on disk."""
+        """Keep what waits on disk and have it sent."""
         self.outbox.flush()
 
     def drain(self, patience_seconds: float = 60.0) -> None:

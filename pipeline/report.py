@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan.files import storage_errors, write_bytes_atomic, write_text_atomic
+from gan.files import remove_leftovers, storage_errors, write_all_atomic, write_text_atomic
 from pipeline import __version__
 from pipeline.reporting.champion import RULE, champions
 from pipeline.reporting.claims import load_claims
@@ -132,12 +132,13 @@ def _command(run_ids: Sequence[str], options: Sequence[str]) -> str:
 
 
 def _write(files: dict[str, bytes], directory: Path) -> None:
-    """Write the files, then remove those of the report before that are not among them."""
+    """Write the files, all or none, then remove those of the report before that are not among them."""
     before = _names(directory / INDEX)
     (directory / "images").mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_bytes_atomic(directory / name, content)
-    write_bytes_atomic(directory / INDEX, json.dumps(sorted(files)).encode())
+    for folder in (directory, directory / "images"):
+        remove_leftovers(folder)
+    index = json.dumps(sorted(files)).encode()
+    write_all_atomic({directory / name: content for name, content in {**files, INDEX: index}.items()})
     for name in before - set(files):
         (directory / name).unlink(missing_ok=True)
 
@@ -153,13 +154,14 @@ def _names(index: Path) -> set[str]:
 
 
 def _log(files: dict[str, bytes], made: Report, store: Store, directory: Path) -> str:
-    """Store the files in the store's run of reports; an equal report is there already and stays."""
+    """Store the files in a run of their own; an equal report stays, and is finished where a kill met it."""
     digest = hashlib.sha256(b"".join(f"{name}\0".encode() + content for name, content in sorted(files.items())))
     tags = {"stage": Stage.REPORT, CONTENT: digest.hexdigest()[:32]}
-    equal = [run for run in store.find(tags) if run.status == FINISHED]
-    if store.project_run is None and equal:
-        return equal[-1].run_id
-    with store.open_run(name="report", tags=tags, description=_description(made.tables)) as writer:
+    equal = store.find(tags) if store.project_run is None else []
+    if whole := [run for run in equal if run.status == FINISHED]:
+        return whole[-1].run_id
+    resume = equal[-1].run_id if equal else None
+    with store.open_run(name="report", tags=tags, resume=resume, description=_description(made.tables)) as writer:
         writer.log_files(directory, sorted(files), "report")
     return writer.run_id
 

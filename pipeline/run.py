@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan.errors import Interrupted, UserError
+from gan.errors import DeviceError, Interrupted, UserError
 from pipeline.config import EvaluationConfig, SuiteConfig, load_suite, overrides_of
 from pipeline.data.dataset import load_dataset
 from pipeline.evaluate import evaluate, evaluate_real
@@ -56,7 +56,7 @@ def run_suite(
     """Prepare, then train, sample and evaluate every variant and seed, then report.
 
     data, seeds, extractors, num_samples, precision: replace the suite's own. register_best: as for `report`. A cell
-    that fails is recorded; the rest goes on.
+    that fails is recorded; the rest goes on. Raises DeviceError where the GPU fails.
     """
     config = load_suite(suite)
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
@@ -85,7 +85,7 @@ def run_suite(
                 sample(trained.run_id, store=cell_store, directory=workspace.samples, device=device)
             for options in measurements:
                 evaluate(trained.run_id, options, store=cell_store, workspace=workspace)
-        except Interrupted:
+        except (Interrupted, DeviceError):  # a GPU that failed computes nothing else in this process
             raise
         except Exception as error:  # a cell's failure must not cost the others
             log.error("%s: %s", cell.name, error, exc_info=not isinstance(error, UserError))  # noqa: TRY400

@@ -14,7 +14,7 @@ import torch
 import gan
 from gan.checkpoints import Checkpoints
 from gan.config import Config
-from gan.devices import describe, select_device
+from gan.devices import describe, device_errors, select_device
 from gan.errors import Interrupted, UserError
 from gan.health import REMARKS, flags
 from gan.precision import resolve_precision
@@ -35,6 +35,10 @@ from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
 
 DEFAULT_DATASET = "avatars"
+KEPT = (
+    "The last checkpoint is kept: the same command goes on from it once the device is back, or on another one with "
+    "--device cpu or cuda:N and --precision {precision}."
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +72,8 @@ def train(
     epochs, precision: instead of the variant's own. selection: how to measure during training, to keep the best
     generator too. max_seconds: stops then, as Ctrl-C does.
 
-    Raises UserError for what the user can correct and Interrupted after Ctrl-C or SIGTERM.
+    Raises UserError for what the user can correct, DeviceError where the GPU fails and Interrupted after Ctrl-C or
+    SIGTERM.
     """
     began = time.monotonic()
     options = {"epochs": epochs, "precision": precision}
@@ -114,6 +119,7 @@ def train(
             held.enter_context(in_use(checkpoints.directory, None))
         checkpoints.remove_leftovers()
         asked = held.enter_context(graceful_stop())
+        held.enter_context(device_errors(torch_device, KEPT.format(precision=config.precision)))
         _log_inputs(run, store, config, dataset)
         run.describe(run_page(store.get(run.run_id)))
         evaluation = _evaluation(run, selection, config, dataset, torch_device, workspace)

@@ -2,6 +2,7 @@
 
 import os
 
+from pipeline.tracking.background import BackgroundOutbox
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.runs import (
     CONFIG,
@@ -25,6 +26,7 @@ __all__ = [
     "PROJECT",
     "SAMPLES_CARD",
     "SAMPLES_FILE",
+    "BackgroundOutbox",
     "Outbox",
     "Run",
     "RunWriter",

@@ -172,18 +172,37 @@ class Outbox:
             except (*StoreError, OSError) as error:
                 self._postpone(error)
                 return
-            if entry.file is not None:
+            self._sent(entry)
+        self._answers()
+
+    def _sent(self, entry: Points | Picture) -> None:
+        """Remove the first entry, which is in the store."""
+        if entry.file is not None:
+            if self._was_late(entry):
                 self._late.append(entry)
-                with storage_errors(self.directory):
-                    entry.file.unlink(missing_ok=True)
-            del self._waiting[0]
+            with storage_errors(self.directory):
+                entry.file.unlink(missing_ok=True)
+        self._remove_first()
+
+    def _answers(self) -> None:
+        """Note that the store has everything."""
         if self._late:
             log.info("The tracking store answers: %s that waited were sent.", _counted(self._late))
             self._late.clear()
-            with suppress(OSError):
-                self.directory.rmdir()
+            self._remove_directory()
         self._pause = 0.0
         self._due = time.monotonic() + FLUSH_SECONDS
+
+    def _was_late(self, entry: Points | Picture) -> bool:
+        """Return whether an entry waited because the store did not answer."""
+        return entry.file is not None
+
+    def _remove_first(self) -> None:
+        del self._waiting[0]
+
+    def _remove_directory(self) -> None:
+        with suppress(OSError):
+            self.directory.rmdir()
 
     def _send(self, entry: Points | Picture) -> None:
         if isinstance(entry, Points):

@@ -1,5 +1,6 @@
 """One run of the tracking store: what is read of it, what is written to it, and what an outage is."""
 
+import errno
 import logging
 import math
 import os
@@ -22,6 +23,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
+from gan.errors import UserError
+
 PROJECT = "gan-benchmark"
 # Tags that hold JSON. The UI hides tags that begin with "mlflow.": these would be columns wider than the page.
 EVALUATION = "mlflow.gan.evaluation."  # + extractor, protocol hash and checkpoint, with dots between: a result
@@ -32,6 +35,7 @@ COLOUR, DESCRIPTION = "mlflow.runColor", "mlflow.note.content"  # tags that the 
 # Pictures of the last generator. The page that compares runs shows only files that are in no folder.
 SAMPLES_CARD, SAMPLES_FILE, INTERPOLATION_FILE = "final/samples", "samples.png", "interpolation.png"
 REQUEST_SECONDS = 10
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 StoreError = (MlflowException, SQLAlchemyError)
 """What a store that cannot be used raises."""
@@ -68,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunWriter:
-    """Writes to a run without changing its status."""
+    """Writes to a run without changing its status. Raises UserError, where nothing else is said, if that fails."""
 
     client: MlflowClient
     run_id: str
@@ -79,32 +83,49 @@ class RunWriter:
         return shown(self.client.tracking_uri)
 
     def log_points(self, points: Sequence[Metric]) -> None:
-        """Store up to 1000 points of curves, all or none; a point that is there exactly so stays one."""
+        """Store up to 1000 points of curves, all or none; a point that is there exactly so stays one.
+
+        Raises what the store raises.
+        """
         self.client.log_batch(self.run_id, metrics=points, synchronous=True)
 
     def log_values(self, values: Mapping[str, float]) -> None:
-        """Store values that have no step, rounded."""
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, rounded(value), now, 0) for key, value in values.items()]
-        self.client.log_batch(self.run_id, metrics=metrics)
+        """Store values that have no step, rounded; one that is there already stays one point.
+
+        The store takes the point with the latest time for the present value: another value gets a later one than what
+        is there, also after the clock was set back.
+        """
+        with store_errors(self.address):
+            now, stored = int(time.time() * 1000), self.client.get_run(self.run_id).data.metrics
+            metrics = []
+            for key, value in ((key, rounded(value)) for key, value in values.items()):
+                if key in stored and (stored[key] == value or (math.isnan(stored[key]) and math.isnan(value))):
+                    continue
+                points = self.client.get_metric_history(self.run_id, key) if key in stored else []
+                latest = max((point.timestamp for point in points), default=0)
+                metrics.append(Metric(key, value, max(now, latest + 1), 0))
+            self.client.log_batch(self.run_id, metrics=metrics)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Store parameters; a parameter that is there with the same value stays."""
-        self.client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        with store_errors(self.address):
+            self.client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in params.items()])
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags."""
-        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+        with store_errors(self.address):
+            self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
     def log_image(self, image: np.ndarray, path: str) -> None:
         """Store an image, uint8 [H, W, 3], as an artifact."""
-        self.client.log_image(self.run_id, image, artifact_file=path)
+        with store_errors(self.address):
+            self.client.log_image(self.run_id, image, artifact_file=path)
 
     def log_image_of_series(self, image: np.ndarray, stem: str) -> None:
         """Store an image, uint8 [H, W, 3], that the UI shows with a slider; the same stem again replaces it.
 
         stem: `<key, with ~ for />+step+<step>+timestamp+<ms>+<uuid>`, as MlflowClient.log_image names its files. That
-        makes a new name at every call, so that a second try would be a second image.
+        makes a new name at every call, so that a second try would be a second image. Raises what the store raises.
         """
         picture = Image.fromarray(image)
         with tempfile.TemporaryDirectory() as folder:
@@ -112,8 +133,8 @@ class RunWriter:
             picture.save(files[0])
             compress_image_size(picture).save(files[1])
             for file in files:
-                self.log_file(file, "images")
-        self.set_tags({MLFLOW_LOGGED_IMAGES: True})
+                self.client.log_artifact(self.run_id, str(file), "images")
+        self.client.log_batch(self.run_id, tags=[RunTag(MLFLOW_LOGGED_IMAGES, "True")])
 
     def log_image_card(self, image: np.ndarray, key: str) -> None:
         """Store an image, uint8 [H, W, 3], that a card of the UI's charts shows beside those of other runs."""
@@ -126,11 +147,13 @@ class RunWriter:
 
     def log_text(self, text: str, path: str) -> None:
         """Store a text as an artifact."""
-        self.client.log_text(self.run_id, text, path)
+        with store_errors(self.address):
+            self.client.log_text(self.run_id, text, path)
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Store a file as an artifact."""
-        self.client.log_artifact(self.run_id, str(path), folder)
+        with store_errors(self.address):
+            self.client.log_artifact(self.run_id, str(path), folder)
 
     def log_files(self, directory: Path, names: Sequence[str], folder: str) -> None:
         """Store files, by their names below a directory, as artifacts below a folder."""
@@ -154,13 +177,21 @@ def end_active_run(status: str) -> None:
     FAILED and KILLED are news of something that matters more: where the store does not answer, that is only logged.
     """
     if status == "FINISHED":
-        mlflow.end_run(status)
+        _end(status)
         return
     try:
         with impatient():
-            mlflow.end_run(status)
+            _end(status)
     except (*StoreError, OSError) as error:
         log.warning("The tracking store does not answer (%s): the run is not marked %s there.", reason(error), status)
+
+
+def _end(status: str) -> None:
+    """End the active run; where the clock was set back meanwhile, with no duration instead of a negative one."""
+    active = mlflow.active_run()
+    mlflow.end_run(status)
+    if active is not None and time.time() * 1000 < active.info.start_time:
+        MlflowClient().set_terminated(active.info.run_id, status, end_time=active.info.start_time)
 
 
 @contextmanager
@@ -182,6 +213,27 @@ def impatient(seconds: int = REQUEST_SECONDS, retries: int = 0) -> Iterator[None
         tracebacks.setLevel(level)
         for name in ours:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def store_errors(address: str) -> Iterator[None]:
+    """Turn what a store raises that cannot be used into a UserError: what happened, and what to do."""
+    try:
+        yield
+    except (*StoreError, OSError) as error:
+        raise UserError(f"The tracking store {address} failed: {reason(error)}; {remedy(error)}.") from error
+
+
+def remedy(error: BaseException, otherwise: str = "once it works again, the same command does the rest") -> str:
+    """Return what to do about an error of the store, as a part of a sentence. otherwise: where it is not the disk."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    text = str(error)
+    if "disk is full" in text or getattr(error, "errno", None) in FULL:
+        return "free some space and run the same command again"
+    if "disk I/O error" in text or getattr(error, "errno", None) == errno.EFBIG:
+        return "check its disk and the limit on the size of a file (ulimit -f) and run the same command again"
+    return otherwise
 
 
 def is_outage(error: Exception) -> bool:

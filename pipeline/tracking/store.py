@@ -1,7 +1,9 @@
 """The tracking store: which one, its first use, finding runs and opening them."""
 
+import errno
 import logging
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,13 +21,30 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan.errors import UserError
+from gan.errors import UserError, one_line
+from gan.files import storage_errors
 from pipeline.mlflow_plugin import first_use_lock
 from pipeline.tracking.histories import Points, histories
-from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage, end_active_run, impatient, shown
+from pipeline.tracking.runs import (
+    PROJECT,
+    Run,
+    RunWriter,
+    Stage,
+    end_active_run,
+    impatient,
+    remedy,
+    shown,
+    store_errors,
+)
 
-for _name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # as MLflow has it: ids become names of folders
+PLAIN = re.compile(r"[\w .,:()+/-]*")  # texts that a search condition can hold
+LONGEST_NAME = 250  # characters that are shown
+
+log = logging.getLogger(__name__)
+for _name in ("alembic", "mlflow.tracking.fluent"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what is raised anyway
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,8 @@ class Store:
     def find(self, tags: Mapping[str, str]) -> list[Run]:
         """Return this project's runs that carry these tags, of all experiments, oldest first."""
         wanted = {"project": PROJECT, **tags}
-        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+        plain = {key: value for key, value in wanted.items() if PLAIN.fullmatch(value)}  # a quote would end the text
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in plain.items())
         experiments = [e.experiment_id for e in self.client.search_experiments(view_type=ViewType.ACTIVE_ONLY)]
         runs: list[Run] = []
         token: str | None = None
@@ -51,7 +71,7 @@ class Store:
             page = self.client.search_runs(
                 experiments, condition, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
             )
-            runs += [_record(run) for run in page]
+            runs += [found for run in page if (found := _record(run)) and wanted.items() <= found.tags.items()]
             token = page.token
             if not token:
                 return runs
@@ -62,8 +82,10 @@ class Store:
         Raises UserError where it does not exist.
         """
         try:
-            run = _record(self.client.get_run(run_id))
+            run = _record(self.client.get_run(run_id)) if RUN_ID.fullmatch(run_id) else None
         except MlflowException:
+            run = None
+        if run is None:
             raise UserError(
                 f"--run: there is no run '{run_id}' in {shown(self.uri)}. `pipeline ui` lists the runs; "
                 "MLFLOW_TRACKING_URI selects another store."
@@ -100,10 +122,13 @@ class Store:
 
         By the run's address, which is known: to ask for it by the run's id takes MLflow 20 queries.
         """
+        if ".." in path.split("/"):  # parts of paths come from tags
+            return None
         with TemporaryDirectory() as folder:
             try:
                 return Path(download_artifacts(artifact_uri=f"{run.artifact_uri}/{path}", dst_path=folder)).read_bytes()
-            except (MlflowException, OSError):
+            except (MlflowException, OSError) as error:
+                _require_space(error, Path(folder))
                 return None
 
     def download(self, run: Run, path: str, target: Path) -> Path:
@@ -112,8 +137,9 @@ class Store:
         Raises UserError where the run has no such artifact.
         """
         try:
-            return Path(self.client.download_artifacts(run.run_id, path, str(target)))
+            return Path(download_artifacts(artifact_uri=f"{run.artifact_uri}/{path}", dst_path=str(target)))
         except (MlflowException, OSError) as error:
+            _require_space(error, target)
             raise UserError(
                 f"run {run.run_id} ({run.name}, {run.status}) has no artifact {path}. Let its training finish first."
             ) from error
@@ -128,13 +154,14 @@ class Store:
         """
         run_id = resume or self.project_run
         all_tags = {"project": PROJECT, "mlflow.source.git.commit": _git_commit()} | dict(tags)
-        active = mlflow.start_run(
-            run_id=run_id,
-            experiment_id=None if run_id else self.experiment_id,
-            run_name=name,
-            tags={key: value for key, value in all_tags.items() if value},
-            description=description,
-        )
+        with store_errors(shown(self.uri)):
+            active = mlflow.start_run(
+                run_id=run_id,
+                experiment_id=None if run_id else self.experiment_id,
+                run_name=name,
+                tags={key: value for key, value in all_tags.items() if value},
+                description=description,
+            )
         try:
             writer = self.writer(active.info.run_id)
             writer.set_tags({"mlflow.runName": name})
@@ -142,11 +169,13 @@ class Store:
         except BaseException:
             end_active_run("FAILED")
             raise
-        end_active_run("FINISHED")
+        with store_errors(shown(self.uri)):
+            end_active_run("FINISHED")
 
     def log_dataset(self, name: str, digest: str, source: Mapping[str, str]) -> None:
         """Connect the active run with its dataset."""
-        mlflow.log_input(_Dataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:12]), "training")
+        with store_errors(shown(self.uri)):
+            mlflow.log_input(_Dataset(CodeDatasetSource(dict(source)), name=name, digest=digest[:12]), "training")
 
     def point_to(self, targets: Sequence[str], sentence: str) -> None:
         """Where `mlflow run` made a run for a command that writes into others, say so in it."""
@@ -183,9 +212,10 @@ def connect() -> Store:
             client = MlflowClient()
             experiment_id = _experiment(client, uri)
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # ImportError: no driver for this database
-        reason = shown(str(error).splitlines()[0][:300])
+        what = shown(str(error).splitlines()[0][:300])
+        hint = remedy(error, otherwise="check MLFLOW_TRACKING_URI, or unset it")
         raise UserError(
-            f"The tracking store {shown(uri)} cannot be used: {reason}. Check MLFLOW_TRACKING_URI, or unset it."
+            f"The tracking store {shown(uri)} cannot be used: {what}. {hint[0].upper()}{hint[1:]}."
         ) from error
     return Store(client, uri, experiment_id, project_run)
 
@@ -203,11 +233,25 @@ def _experiment(client: MlflowClient, uri: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def _record(run: MlflowRun) -> Run:
+def _require_space(error: Exception, folder: Path) -> None:
+    """Raise UserError where a download failed for want of space in a folder; MLflow keeps the reason as text alone."""
+    found = re.search(r"\[Errno (\d+)\]", str(error))
+    if found and int(found[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with storage_errors(folder):
+            raise OSError(int(found[1]), "") from error
+
+
+def _record(run: MlflowRun) -> Run | None:
+    """Return what was read of a run; None, with a warning, where its id is none, which would be a path elsewhere."""
+    if not RUN_ID.fullmatch(run.info.run_id):
+        log.warning(
+            "The tracking store has a run with the id %r, which MLflow makes for none: left out.", run.info.run_id
+        )
+        return None
     return Run(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
-        name=run.info.run_name or run.info.run_id,
+        name=one_line(run.info.run_name or run.info.run_id)[:LONGEST_NAME],
         status=run.info.status,
         tags=run.data.tags,
         params=run.data.params,
