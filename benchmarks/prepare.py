@@ -5,8 +5,10 @@
 
 The loop is ImageFolder with Resize, CenterCrop and ToTensor, and a DataLoader with one worker a core, whose batches are
 saved as one array. Both run as whole commands, interleaved; core-seconds are those of all processes, the start of
-Python and the import of torch (which the loop needs and ours does not) included. Ours also looks for duplicates and
-near duplicates, hashes all pixels and syncs to the disk. Then both are read in random batches of 64, as float tensors.
+Python and the import of torch (which the loop needs and ours does not) included. The loop resamples with a bilinear
+filter, ours with Lanczos, and looks for duplicates and near duplicates, hashes all pixels and syncs to the disk. The
+floor is what reading, decoding and resampling take alone, in one process. Then both are read in random batches of 64,
+as float tensors.
 """
 
 import json

@@ -64,7 +64,7 @@ def canonical(pixels: Pixels, rule: Rule, notes: tuple[str, ...] = ()) -> Loaded
     square = _crop(pixels, side) if rule.fit == "crop" else pixels
     if side != rule.image_size:
         new_size = [max(1, round(length * rule.image_size / side)) for length in (square.shape[1], square.shape[0])]
-        square = np.asarray(Image.fromarray(square).resize(new_size, Image.Resampling.LANCZOS))
+        square = np.asarray(_as_image(square).resize(new_size, Image.Resampling.LANCZOS))
     return Loaded(_pad(square, rule.image_size), notes)
 
 
@@ -146,6 +146,11 @@ def _from_16_bit(image: Image.Image) -> Pixels:
     if values.min() < 0 or values.max() > 65535:
         raise Rejected("unknown range", "32-bit integer pixels, whose range is unknown")
     return np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _as_image(pixels: Pixels) -> Image.Image:
+    size = (pixels.shape[1], pixels.shape[0])
+    return Image.frombuffer("RGB", size, np.ascontiguousarray(pixels), "raw", "RGB", 0, 1)
 
 
 def _crop(pixels: Pixels, side: int) -> Pixels:

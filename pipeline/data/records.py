@@ -14,6 +14,7 @@ from pipeline.data.findings import NOTES
 from pipeline.data.items import Loaded, Pixels
 from pipeline.data.near_duplicates import LENGTH
 
+BUFFER_BYTES = 2**20
 RECORD = np.dtype([("digest", "S32"), ("thumbnail", "u1", (LENGTH,)), ("notes", "<u4"), ("is_image", "?")])
 
 Records = NDArray[np.void]
@@ -51,7 +52,7 @@ class Scratch:
 
     def open_pixels(self) -> AbstractContextManager[IO[bytes] | None]:
         """Open the file of pixels for writing; None where there is none."""
-        return nullcontext() if self.pixels is None else self.pixels.open("r+b")
+        return nullcontext() if self.pixels is None else self.pixels.open("r+b", buffering=BUFFER_BYTES)
 
     def pixels_of(self, slots: NDArray[np.int64], image_size: int) -> Pixels:
         """Return the pixels of some slots, uint8 [N, image_size, image_size, 3]."""

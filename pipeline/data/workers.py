@@ -123,6 +123,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 def _load_chunk(loaders: Sequence[Loader], rule: Rule, scratch: Scratch, first_slot: int) -> list[_Verdict]:
     records = np.zeros(len(loaders), RECORD)
     rejected: list[_Verdict] = []
+    position = -1
     with scratch.open_pixels() as file:
         for place, load in enumerate(loaders):
             try:
@@ -133,8 +134,10 @@ def _load_chunk(loaders: Sequence[Loader], rule: Rule, scratch: Scratch, first_s
             pixels = np.ascontiguousarray(loaded.pixels)
             note(records[place], loaded, hashlib.sha256(pixels.data).digest(), thumbnail(pixels))
             if file is not None:
-                file.seek((first_slot + place) * pixels.nbytes)
+                if position != place:  # a seek empties the buffer
+                    file.seek((first_slot + place) * pixels.nbytes)
                 file.write(pixels.data)
+                position = place + 1
     with scratch.records.open("r+b") as file:
         file.seek(first_slot * RECORD.itemsize)
         file.write(records.data)
