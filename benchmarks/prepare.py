@@ -29,6 +29,7 @@ import psutil
 from PIL import Image
 
 SIDE = 96
+MEMORY_SIDE = 32  # small images: a million of them take 3 GB, three times while they are prepared
 LOOP = """
 import sys, numpy, torch
 from torchvision import datasets, transforms
@@ -172,27 +173,31 @@ def measure_memory(folder: Path, number: int) -> dict[str, object]:
     peaks = {}
     for images in (number // 10, number):
         write_repeated(folder / "images.npy", images)
-        command = [sys.executable, "-m", "pipeline", "prepare", "--source", f"npy:{folder / 'images.npy'}"]
+        options = ["--source", f"npy:{folder / 'images.npy'}", "--image-size", str(MEMORY_SIDE), "--name", str(images)]
         process = subprocess.Popen(
-            [*command, "--name", str(images)], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "pipeline", "prepare", *options],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         peaks[images] = peak_of(process)
         if process.wait() != 0:
             raise click.ClickException("preparing failed")
         subprocess.run(["rm", "-rf", str(folder / "data")], check=True)  # noqa: S607
-        click.echo(f"{images:,} images of 64 x 64: {peaks[images] / 1e6:,.0f} MB of private memory at most")
+        pixels = images * MEMORY_SIDE**2 * 3 / 1e6
+        click.echo(f"{images:,} images ({pixels:,.0f} MB): {peaks[images] / 1e6:,.0f} MB of private memory at most")
     growth = (peaks[number] - peaks[number // 10]) / (number - number // 10)
-    click.echo(f"{growth:.0f} bytes for each image more, of {64 * 64 * 3:,} bytes of pixels")
+    click.echo(f"{growth:.0f} bytes for each image more")
     return {"peaks": peaks, "bytes_per_image": growth}
 
 
 def write_repeated(path: Path, number: int) -> None:
     """Write images of tiles: a thousand that repeat, each time with other corners, so that no two are equal."""
     random = np.random.default_rng(0)
-    tiles = random.integers(0, 256, (1000, 8, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
-    rows = np.lib.format.open_memmap(path, "w+", np.uint8, (number, 64, 64, 3))
+    tiles = random.integers(0, 256, (1000, 8, 8, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+    rows = np.lib.format.open_memmap(path, "w+", np.uint8, (number, MEMORY_SIDE, MEMORY_SIDE, 3))
     for start in range(0, number, 1000):
-        tiles[:, :32, :32] = random.integers(0, 256, (1000, 1, 1, 3), dtype=np.uint8)
+        tiles[:, :16, :16] = random.integers(0, 256, (1000, 1, 1, 3), dtype=np.uint8)
         rows[start : start + 1000] = tiles[: number - start]
     rows.flush()
 

@@ -89,10 +89,15 @@ def run_suite(
             raise
         except Exception as error:  # a cell's failure must not cost the others
             log.error("%s: %s", cell.name, error, exc_info=not isinstance(error, UserError))  # noqa: TRY400
-            failed.append((cell.name, str(error).splitlines()[0] if str(error) else type(error).__name__))
+            failed.append((cell.name, _reason(error)))
 
     result = report(store=store, directory=directory, register_best=register_best)
     return SuiteResult(result, tuple(failed))
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as a part of a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _measurements(
