@@ -1,18 +1,14 @@
 """The command line: thin Click commands around the stages."""
 
 import json
-import logging
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from gan.errors import Interrupted, UserError, one_line
+from gan.errors import UserError
 from pipeline import __version__
-from pipeline.data.choices import FITS, NEAR_DUPLICATES, Fit, NearDuplicates
-from pipeline.data_command import data
+from pipeline.console import log_in_lines, run_command_line, short_path
+from pipeline.data_commands import data, prepare
 from pipeline.defaults import CURVE_EPOCHS, CURVE_SAMPLES, DEFAULT_EXTRACTOR, EXTRACTOR_PRECISION
 from pipeline.options import (
     COUNT,
@@ -40,64 +36,10 @@ def cli() -> None:
     All results lie in the working directory: data/, checkpoints/, samples/, reports/ and the tracking store
     (mlflow.db, mlruns/), or the one that MLFLOW_TRACKING_URI names.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log_in_lines()
 
 
-@cli.command(cls=StageCommand)
-@click.option(
-    "--source", "sources", multiple=True, default=["avatars"], show_default=True, metavar="SOURCE",
-    help="Where images come from; repeat it for several: avatars (cartoon faces, drawn with no download), a folder, "
-    "a zip, tar or 7z archive, npy:FILE, npz:FILE, torchvision:CIFAR10, hf:OWNER/NAME.",
-)  # fmt: skip
-@click.option("--name", help="Name of the dataset [default: from the source].")
-@click.option("--num-images", type=COUNT, metavar="N", help="How many images [default: all; 51,223 avatars].")
-@click.option("--image-size", type=click.IntRange(8, 1024), default=64, show_default=True, metavar="PIXELS")
-@click.option(
-    "--fit", type=click.Choice(FITS), default="crop", show_default=True,
-    help="How a picture becomes a square: its middle, or white at its sides.",
-)  # fmt: skip
-@click.option(
-    "--held-out", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-    help="So many of the images are for no training: what memorisation is measured with.",
-)  # fmt: skip
-@click.option(
-    "--near-duplicates", type=click.Choice(NEAR_DUPLICATES), default="report", show_default=True,
-    help="Pictures that nearly equal each other: say which, keep one of each, or do not look for them.",
-)  # fmt: skip
-@click.option(
-    "--check", "only_check", is_flag=True, help="Only look: read everything, say what is found, keep nothing."
-)
-@click.option("--strict", is_flag=True, help="Fail if a file is rejected, instead of going on without it.")
-@click.option(
-    "--findings", type=FILE, metavar="FILE", help="Also write what was found, file by file, to this JSON file."
-)
-@click.option("--num-workers", type=COUNT, metavar="N", help="Processes; the result is the same [default: one a core].")
-def prepare(
-    sources: tuple[str, ...], name: str | None, num_images: int | None, image_size: int, fit: Fit, held_out: int,
-    near_duplicates: NearDuplicates, only_check: bool, strict: bool, findings: Path | None, num_workers: int | None,
-) -> None:  # fmt: skip
-    """Turn images into one dataset: data/NAME with images.npy, manifest.json, findings.json and a contact sheet."""
-    from pipeline import prepare as stage
-
-    if only_check:
-        stage.check(
-            sources, num_images=num_images, image_size=image_size, fit=fit, near_duplicates=near_duplicates,
-            strict=strict, findings=findings, num_workers=num_workers, say=click.echo,
-        )  # fmt: skip
-        return
-    dataset = stage.prepare(
-        sources, name=name, num_images=num_images, image_size=image_size, fit=fit, held_out=held_out,
-        near_duplicates=near_duplicates, strict=strict, findings=findings, num_workers=num_workers,
-        root=Workspace().data,
-    )  # fmt: skip
-    click.echo(
-        f"{dataset.name}: {len(dataset.images):,} images, digest {dataset.digest[:12]}, "
-        f"in {_short(dataset.directory)}. Next: pipeline train --variant dcgan --data {dataset.name}"
-    )
-
-
+cli.add_command(prepare)
 cli.add_command(data)
 
 
@@ -175,7 +117,7 @@ def sample(run_id: str, num: int, seed: int, directory: Path | None, single: boo
     )  # fmt: skip
     store.point_to([run_id], f"Samples of run `{run_id}`.")
     for file in samples.files[:2]:
-        click.echo(_short(file))
+        click.echo(short_path(file))
     if single:
         click.echo(f"and {num:,} single images beside them")
 
@@ -261,13 +203,13 @@ def report(
     directory = directory or Workspace().reports
     if compare is not None:
         done = stage.compare(*compare, store=store, directory=directory, run_ids=run_ids)
-        click.echo(f"{done.text}\n\n{_short(done.markdown)}")
+        click.echo(f"{done.text}\n\n{short_path(done.markdown)}")
         return
     result = stage.report(
         store=store, directory=directory, run_ids=run_ids, claims=claims, one_table=one_table,
         training_images=training_images, register_best=register_best,
     )  # fmt: skip
-    click.echo(f"{result.text}\n\n{_short(result.markdown)}\n{_short(result.html)}\n{ui_hint(store)}")
+    click.echo(f"{result.text}\n\n{short_path(result.markdown)}\n{short_path(result.html)}\n{ui_hint(store)}")
     if result.unregistered:
         raise UserError(result.unregistered)
 
@@ -313,7 +255,7 @@ def run(
         directory=directory or workspace.reports, register_best=register_best,
     )  # fmt: skip
     written = result.report
-    click.echo(f"{written.text}\n\n{_short(written.markdown)}\n{_short(written.html)}\n{ui_hint(store)}")
+    click.echo(f"{written.text}\n\n{short_path(written.markdown)}\n{short_path(written.html)}\n{ui_hint(store)}")
     if written.unregistered:
         raise UserError(written.unregistered)
     if result.failed:
@@ -339,49 +281,6 @@ def ui(host: str, port: int) -> None:
     serve(connect(), host, port)
 
 
-class _OneLine(logging.Formatter):
-    """Writes a message in one line that prints, whatever names it quotes; a traceback stays as it is."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- overrides
-        return one_line(super().formatMessage(record))
-
-
-def _short(path: Path) -> str:
-    """Return a path as seen from the working directory."""
-    return one_line(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path))
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
-    """Run the command line: what a user can cause ends with one line and a non-zero exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" See {context.command_path} --help." if context else ""
-        _fail(f"{error.format_message()}{hint}", error.exit_code)
-    except UserError as error:
-        _fail(str(error), 1)
-    except Interrupted as stop:
-        _fail(str(stop), 130)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("Stopped. What was finished is kept; the same command does the rest.", 130)
-    except OSError as error:
-        _fail(f"{error.filename or 'The system'}: {error.strerror or error}. Free space or choose another folder.", 1)
-    except Exception as error:
-        from pipeline.tracking import StoreError
-
-        if not isinstance(error, StoreError):
-            raise  # a bug of ours: with its traceback
-        reason = str(error).splitlines()[0][:300]
-        _fail(f"The tracking store failed: {reason}. Once it works again, the same command does the rest.", 1)
-
-
-def _fail(message: str, status: int) -> None:
-    line = one_line(message)
-    click.echo(f"Error: {line}" if status != 130 else line, err=True)
-    sys.exit(status)
+    """Run the command line."""
+    run_command_line(cli)

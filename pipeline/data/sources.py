@@ -51,13 +51,6 @@ SOURCES = (
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+-]+):")  # two letters at least: C: is a drive
 
 
-def source_help() -> str:
-    """List the kinds of sources, one a line: for help texts."""
-    width = max(len(kind.form) for kind in SOURCES)
-    lines = [f"{kind.form:{width}}  {kind.meaning}" for kind in SOURCES]
-    return "\n".join((*lines, "Options follow as ,NAME=VALUE: hf:OWNER/NAME,split=test"))
-
-
 def open_source(spec: str) -> Source:
     """Find the source that `spec` names. UserError if there is none; nothing is decoded yet."""
     if not spec.strip():

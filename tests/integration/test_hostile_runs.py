@@ -48,21 +48,21 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a folder `work` to work in, with a store, and a dataset beside the folder that is nobody's business."""
+    """Return a folder `here` to work in, with a store, and a dataset beside the folder that is nobody's business."""
     folder = tmp_path_factory.mktemp("hostile")
-    (folder / "work").mkdir()
+    (folder / "here").mkdir()
     prepare(name="outside", num_images=8, root=folder, progress=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder / "work")
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'work' / 'mlflow.db'}")
+        patch.chdir(folder / "here")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'here' / 'mlflow.db'}")
         connect()
         yield folder
 
 
 @pytest.fixture
 def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(root / "work")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'work' / 'mlflow.db'}")
+    monkeypatch.chdir(root / "here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'here' / 'mlflow.db'}")
     return connect()
 
 
@@ -128,7 +128,7 @@ def test_empty_options(
     assert_refused(*run(monkeypatch, capsys, *command, ""))
 
 
-@pytest.mark.parametrize("name", ["../outside", "x/../../outside", "", ".", "..", "../work/data"])
+@pytest.mark.parametrize("name", ["../outside", "x/../../outside", "", ".", "..", "../here/data"])
 @pytest.mark.parametrize("command", [["train", "--variant", "dcgan", "--data"], ["evaluate", "--real"]], ids=" ".join)
 def test_a_dataset_is_none_of_another_folder(
     command: list[str], name: str, root: Path, store: Store, monkeypatch: pytest.MonkeyPatch,
@@ -143,7 +143,7 @@ def test_a_dataset_is_none_of_another_folder(
 @pytest.mark.parametrize("name", [each for each in HOSTILE if each])
 def test_pictures_of_a_renamed_run_stay_in_their_folder(name: str, trained: str, root: Path, store: Store) -> None:
     store.client.set_tag(trained, "mlflow.runName", name)
-    before, target = files(root), root / "work" / "pictures"
+    before, target = files(root), root / "here" / "pictures"
     drawn = sample(trained, store=store, num=1, directory=target)
     made = files(root) - before
     assert made == set(drawn.files)
