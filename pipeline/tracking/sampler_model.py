@@ -1,5 +1,6 @@
 """A generator as a model that draws seeded samples (MLflow's models from code)."""
 
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -20,7 +21,7 @@ class Sampler(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.generator = load_generator(context.artifacts["generator"], self.device)
+        self.generator = load_generator(Path(context.artifacts["generator"]), self.device)
 
     def predict(
         self,

@@ -96,13 +96,15 @@ def test_a_measurement_that_does_not_fit_is_made_again(command: list[str], what:
 
 
 def test_a_report_that_does_not_fit_leaves_the_one_before(trained: Path) -> None:
+    run_pipeline(*TRAIN, "--seed", "1", "--evaluate-every", "0", cwd=trained)
     run_pipeline(*EVALUATE, cwd=trained)
     run_pipeline(*REPORT, cwd=trained)
     reports = trained / "reports"
     before = {path: path.read_bytes() for path in reports.rglob("*") if path.is_file()}
     other = [*REPORT, "--no-training-images"]
     run_pipeline(*other, "--out", "elsewhere", cwd=trained)
-    size = (trained / "elsewhere" / "report.html").stat().st_size  # the largest file: all pictures are in it
+    size = (trained / "elsewhere" / "report.html").stat().st_size  # all pictures are in it
+    assert size > max(path.stat().st_size for path in (trained / "mlruns").rglob("*.png")), "which are read before"
     line = run_limited(size - 1, *other, folder=trained)
     assert line == (
         f"Error: {reports}: cannot be written: File too large; raise the limit on the size of a file (ulimit -f) or "

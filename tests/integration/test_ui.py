@@ -105,7 +105,10 @@ def test_it_serves_the_view_and_leaves_nothing_behind(store: Store, tmp_path: Pa
 def test_it_stops_while_the_server_starts(store: Store, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "pipeline", "ui", "--port", "0"]
     variables = environment() | {"MLFLOW_TRACKING_URI": store.uri}
-    with subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup has it ignored
+    ) as process:  # fmt: skip
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Starting MLflow's server")
         children: list[psutil.Process] = []
