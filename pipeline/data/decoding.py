@@ -74,7 +74,7 @@ def too_large(num_bytes: int) -> Rejected:
 
 
 def _decode_plain_jpeg(data: bytes) -> tuple[Pixels, tuple[str, ...]] | None:
-    """Decode the usual JPEG at thrice Pillow's speed, to the same pixels: both use libjpeg-turbo.
+    """Decode the usual JPEG faster than Pillow, to the same pixels: both use libjpeg-turbo.
 
     None for everything that is not plain: other formats, CMYK, APP1 segments (EXIF and XMP can turn the picture) and
     whatever libjpeg warns about, which Pillow then judges.
