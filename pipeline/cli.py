@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +21,7 @@ from pipeline.options import (
     SEED,
     StageCommand,
     device_option,
+    execution_options,
     measuring_options,
     precision_option,
     register_option,
@@ -55,6 +57,11 @@ cli.add_command(data)
 @precision_option
 @click.option("--max-seconds", type=SECONDS, metavar="S", help="Stop after this time; the same command goes on.")
 @click.option(
+    "--share-every", type=SECONDS, metavar="S",
+    help="Keep a checkpoint in the tracking store too, every so many seconds: the same command then goes on on "
+    "another machine.",
+)  # fmt: skip
+@click.option(
     "--evaluate-every", type=EPOCHS, default=CURVE_EPOCHS, show_default=True, metavar="EPOCHS",
     help="Measure the generator every so many epochs (0.5: twice an epoch): curves, and the best generator is kept "
     "too; 0: never.",
@@ -75,12 +82,13 @@ cli.add_command(data)
 @device_option
 def train(
     variant: str, data: str, seed: int, epochs: int | None, overrides: tuple[str, ...], precision: str | None,
-    max_seconds: float | None, evaluate_every: float, evaluate_samples: int,
+    max_seconds: float | None, share_every: float | None, evaluate_every: float, evaluate_samples: int,
     evaluate_extractors: tuple[str, ...], device: str,
 ) -> None:  # fmt: skip
     """Train a variant in a run of its own. The same command again goes on where it stopped."""
     from pipeline.config import load_experiment
     from pipeline.selection import Selection
+    from pipeline.sharing.checkpoints import Sharing
     from pipeline.tracking import connect, ui_hint
     from pipeline.train import train as stage
 
@@ -90,6 +98,7 @@ def train(
         variant, store=store, workspace=Workspace(), data=data, seed=seed, epochs=epochs, device=device,
         precision=precision, overrides=overrides, max_seconds=max_seconds,
         selection=Selection(evaluate_every, evaluate_samples, evaluate_extractors) if evaluate_every else None,
+        sharing=Sharing(share_every) if share_every is not None else None,
     )  # fmt: skip
     how = "was done before" if trained.again else trained.status
     store.point_to([trained.run_id], f"This command's training is run `{trained.run_id}` ({how}).")
@@ -239,19 +248,26 @@ def show(variant: str, num_images: int, overrides: tuple[str, ...], as_json: boo
 @precision_option
 @register_option
 @measuring_options
+@execution_options
 def run(
     suite: str, data: str | None, seeds: tuple[int, ...], extractors: tuple[str, ...], num_samples: int | None,
     directory: Path | None, precision: str | None, register_best: bool, weights: Path | None, device: str,
+    executor: str, **options: Any,
 ) -> None:  # fmt: skip
-    """Run a suite (demo, reports, ablations or a YAML file): every variant and seed, then the report."""
+    """Run a suite (demo, reports, ablations or a YAML file): every variant and seed, then the report.
+
+    On another machine, or several: docs/scaling.md.
+    """
+    from pipeline.executors.execution import execution_of
     from pipeline.run import run_suite
     from pipeline.tracking import connect, ui_hint
 
+    execution = execution_of(executor, options, logs=Path("logs", Path(suite).stem))
     store = connect()
     workspace = Workspace()
     result = run_suite(
         suite, store=store, workspace=workspace, data=data, seeds=seeds, extractors=extractors,
-        num_samples=num_samples, weights=weights, device=device, precision=precision,
+        num_samples=num_samples, weights=weights, device=device, precision=precision, execution=execution,
         directory=directory or workspace.reports, register_best=register_best,
     )  # fmt: skip
     written = result.report

@@ -76,8 +76,7 @@ def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
 
     Raises UserError that names the file or the override, the field, the rule, the value and the remedy.
     """
-    directories = [experiments_directory(), experiments_directory() / "extra"]
-    path = _find(variant, directories, "--variant", "variants")
+    path = find_experiment(variant)
     data = {"variant": one_line(path.stem)} | read_yaml(path)
     origins = apply_overrides(data, overrides)
     try:
@@ -86,6 +85,12 @@ def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
         raise UserError(explain(error, Config, data, str(path), origins)) from None
     except ValueError as error:
         raise UserError(f"{' or '.join([str(path), *origins.values()])}: {error}. Correct it.") from None
+
+
+def find_experiment(variant: str) -> Path:
+    """Return the file of a variant's name, or the one that is given. UserError where there is none."""
+    directories = [experiments_directory(), experiments_directory() / "extra"]
+    return _find(variant, directories, "--variant", "variants")
 
 
 def load_suite(suite: str) -> SuiteConfig:

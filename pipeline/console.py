@@ -30,13 +30,14 @@ def short_path(path: Path) -> str:
     return one_line(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path))
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Handle a signal as Python handles Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def run_command_line(command: click.Command) -> None:
     """Run a command: what a user can cause ends with one line and a non-zero exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:

@@ -1,7 +1,6 @@
 """What the training loop tells, into a run of the tracking store and onto the terminal."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
@@ -9,7 +8,7 @@ from gan.config import Config
 from pipeline.data.dataset import Dataset
 from pipeline.images import grid
 from pipeline.progress import progress_bar
-from pipeline.tracking import BackgroundOutbox, RunWriter, Store
+from pipeline.tracking import BackgroundOutbox
 from pipeline.tracking.runs import rounded
 
 SHOWN = {"train/loss_discriminator": "loss D", "train/loss_generator": "loss G"}
@@ -18,22 +17,20 @@ SHOWN = {"train/loss_discriminator": "loss D", "train/loss_generator": "loss G"}
 class TrackingObserver:
     """Stores what the loop tells; what a killed process had stored already is not stored twice.
 
-    directory: where it waits while the store does not answer.
+    taken: steps of which the store has points, by curve.
     """
 
     def __init__(
         self,
-        run: RunWriter,
-        store: Store,
+        outbox: BackgroundOutbox,
         config: Config,
         dataset: Dataset,
         *,
-        directory: Path,
-        resumed: bool,
+        taken: Mapping[str, set[int]],
         show_progress: bool,
     ) -> None:
-        self.outbox = BackgroundOutbox(run, directory)
-        self.taken = store.steps(run.run_id) if resumed else {}
+        self.outbox = outbox
+        self.taken = dict(taken)
         for curve, steps in self.outbox.steps().items():
             self.taken.setdefault(curve, set()).update(steps)
         self.config = config

@@ -97,6 +97,9 @@ precision_option = click.option(
     help="Number format of the networks' products; auto is bf16 where the device has units for it, else fp32 "
     "[default: the variant's own: auto].",
 )
+RETRIES_HELP = "Of a cell whose process or node died [default: 3]."
+SHARE_HELP = "ray: seconds between copies of a checkpoint in the tracking store, for whoever goes on [default: 600]."
+
 measuring_options = with_options(
     click.option(
         "--weights",
@@ -113,3 +116,36 @@ register_option = click.option(
     is_flag=True,
     help="Register the best healthy run's generator as gan-DATASET in the model registry, with the alias champion.",
 )
+execution_options = with_options(
+    click.option(
+        "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+        help="Where the cells run: on this machine or on a Ray cluster (docs/scaling.md).",
+    ),
+    click.option(
+        "--jobs", type=COUNT, metavar="N",
+        help="Cells at once, each in a process with a log of its own; with CUDA each gets its GPU "
+        "[default: one after the other, in this process; ray: as many as there is room for].",
+    ),
+    click.option(
+        "--cpus-per-cell", "cpus", type=COUNT, metavar="N",
+        help="CPU threads of a cell [default: this machine's, divided by the jobs; ray: 1].",
+    ),
+    click.option(
+        "--gpus-per-cell", "gpus", type=NumberRange(min=0), metavar="F",
+        help="GPUs of a cell; 0.5: two cells share one [default: 1 where there are any].",
+    ),
+    click.option("--retries", type=click.IntRange(min=0), metavar="N", help=RETRIES_HELP),
+    click.option(
+        "--address", metavar="auto|local|ray://HOST:PORT|HOST:PORT",
+        help="ray: of the cluster; local: one of this machine alone [default: auto: the one that runs here].",
+    ),
+    click.option("--share-every", "share_seconds", type=SECONDS, metavar="S", help=SHARE_HELP),
+    click.option(
+        "--shared", type=FILE, metavar="DIR",
+        help="ray: a folder that all nodes see, for datasets and weights [default: through the tracking store].",
+    ),
+    click.option(
+        "--ship/--no-ship", default=None,
+        help="ray: send this working tree's code to the nodes [default: if it is one, else they have it installed].",
+    ),
+)  # fmt: skip

@@ -1,23 +1,27 @@
-"""The run stage: a whole suite in one process tree. What is done already is not done again."""
+"""The run stage: a whole suite, in this process or in many. What is done already is not done again."""
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gan.errors import DeviceError, Interrupted, UserError
-from pipeline.config import EvaluationConfig, SuiteConfig, load_suite, overrides_of
+from pipeline.cells import DEVICE_FAILED, FINISHED, INTERRUPTED, Cell, Outcome, floors, plan, run_cell
+from pipeline.config import EvaluationConfig, SuiteConfig, load_suite
 from pipeline.data.dataset import load_dataset
-from pipeline.evaluate import evaluate, evaluate_real
+from pipeline.executors.board import Board, Run
+from pipeline.executors.execution import Execution
+from pipeline.executors.local import local_workers
+from pipeline.executors.on_ray import ray_cluster
 from pipeline.measuring import Options
 from pipeline.prepare import prepare
 from pipeline.report import Written, report
-from pipeline.sample import SAMPLED, sample
-from pipeline.selection import Selection
 from pipeline.tracking import Store
-from pipeline.train import train
 from pipeline.workspace import Workspace
+
+EXECUTORS: Mapping[str, Callable[..., AbstractContextManager[Run]]] = {"local": local_workers, "ray": ray_cluster}
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +32,6 @@ class SuiteResult:
 
     report: Written
     failed: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class _Cell:
-    name: str
-    variant: str
-    overrides: Sequence[str]
-    seed: int
 
 
 def run_suite(
@@ -50,54 +46,65 @@ def run_suite(
     weights: Path | None = None,
     device: str = "auto",
     precision: str | None = None,
+    execution: Execution | None = None,
     directory: Path,
     register_best: bool = False,
 ) -> SuiteResult:
     """Prepare, then train, sample and evaluate every variant and seed, then report.
 
-    data, seeds, extractors, num_samples, precision: replace the suite's own. register_best: as for `report`. A cell
-    that fails is recorded; the rest goes on. Raises DeviceError where the GPU fails.
+    data, seeds, extractors, num_samples, precision: replace the suite's own. execution: where the cells run; None: one
+    after the other in this process. register_best: as for `report`. A cell that fails is recorded; the rest goes on.
+    Raises UserError where real images cannot be measured, and DeviceError where the GPU fails.
     """
     config = load_suite(suite)
     cell_store = dataclasses.replace(store, project_run=None)  # the run that `mlflow run` made holds the report
     measurements = _measurements(config.evaluation, extractors, num_samples, weights, device)
-    dataset = _dataset(config, data, workspace)
-    for options in measurements:
-        evaluate_real(dataset, options, store=cell_store, workspace=workspace)
+    dataset = load_dataset(_dataset(config, data, workspace), workspace.data)
+    cells = plan(config, dataset, measurements, seeds=seeds, device=device, precision=precision)
 
-    asked = config.evaluation
-    selection = (
-        Selection(asked.every_epochs, asked.curve_samples, asked.curve_extractors) if asked.every_epochs else None
-    )
-    failed: list[tuple[str, str]] = []
-    cells = _cells(config, seeds)
-    for number, cell in enumerate(cells, start=1):
-        log.info("[%d/%d] %s", number, len(cells), cell.name)
-        try:
-            trained = train(
-                cell.variant, store=cell_store, workspace=workspace, data=dataset, seed=cell.seed, device=device,
-                precision=precision, overrides=cell.overrides, selection=selection,
-            )  # fmt: skip
-            if trained.status != "finished":
-                failed.append((cell.name, trained.status))
-                continue
-            if SAMPLED not in store.get(trained.run_id).tags:
-                sample(trained.run_id, store=cell_store, directory=workspace.samples, device=device)
-            for options in measurements:
-                evaluate(trained.run_id, options, store=cell_store, workspace=workspace)
-        except (Interrupted, DeviceError):  # a GPU that failed computes nothing else in this process
-            raise
-        except Exception as error:  # a cell's failure must not cost the others
-            log.error("%s: %s", cell.name, error, exc_info=not isinstance(error, UserError))  # noqa: TRY400
-            failed.append((cell.name, _reason(error)))
-
+    with _runner(execution, device, cell_store, workspace) as run:
+        for phase in (floors(dataset, measurements), cells):
+            outcomes = run(phase)
+            failed = [(cell.name, outcomes[cell.name].reason) for cell in phase if not _is_done(outcomes, cell)]
+            if failed and phase is not cells:  # without the floor no table
+                raise UserError(f"{failed[0][1].rstrip('.')}.")
     result = report(store=store, directory=directory, register_best=register_best)
     return SuiteResult(result, tuple(failed))
 
 
-def _reason(error: Exception) -> str:
-    """Return an error as a part of a sentence."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+def _is_done(outcomes: Mapping[str, Outcome], cell: Cell) -> bool:
+    return outcomes[cell.name].status == FINISHED
+
+
+@contextmanager
+def _runner(
+    execution: Execution | None, device: str, store: Store, workspace: Workspace
+) -> Iterator[Callable[[Sequence[Cell]], Mapping[str, Outcome]]]:
+    """Give a function that runs cells, here or where `execution` says."""
+    if execution is None:
+        yield lambda cells: _run_here(cells, store, workspace)
+        return
+    with EXECUTORS[execution.executor](execution, device=device, store=store, workspace=workspace) as run:
+
+        def shown(cells: Sequence[Cell]) -> Mapping[str, Outcome]:
+            board = Board(cells)
+            with board.shown():
+                return run(cells, board)
+
+        yield shown
+
+
+def _run_here(cells: Sequence[Cell], store: Store, workspace: Workspace) -> Mapping[str, Outcome]:
+    """Run cells one after the other in this process, each with its bars."""
+    outcomes: dict[str, Outcome] = {}
+    for number, cell in enumerate(cells, start=1):
+        log.info("[%d/%d] %s", number, len(cells), cell.name)
+        outcome = outcomes[cell.name] = run_cell(cell, store=store, workspace=workspace)
+        if outcome.status == INTERRUPTED:
+            raise Interrupted(outcome.reason)
+        if outcome.status == DEVICE_FAILED:  # a GPU that failed computes nothing else in this process
+            raise DeviceError(outcome.reason)
+    return outcomes
 
 
 def _measurements(
@@ -129,17 +136,3 @@ def _dataset(config: SuiteConfig, data: str | None, workspace: Workspace) -> str
         held_out=wanted.held_out,
         root=workspace.data,
     ).name
-
-
-def _cells(config: SuiteConfig, seeds: Sequence[int]) -> list[_Cell]:
-    """Return the suite's cells, seed by seed: after the first round there is one number for every row."""
-    return [
-        _Cell(
-            name=f"{cell.variant}-s{seed}" + "".join(f" {key}={value}" for key, value in cell.set.items()),
-            variant=cell.variant,
-            overrides=overrides_of(config, cell),
-            seed=seed,
-        )
-        for seed in (seeds or config.seeds)
-        for cell in config.cells
-    ]

@@ -4,9 +4,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -29,8 +30,10 @@ from pipeline.publish import BEST_STEP, Training, costs, publish
 from pipeline.reporting.run_page import run_page
 from pipeline.run_lock import in_use
 from pipeline.selection import Selection, evaluation_of, selection_steps
+from pipeline.sharing.checkpoints import SharedCheckpoints, Sharing, fetch
 from pipeline.signals import graceful_stop
-from pipeline.tracking import CONFIG, Run, RunWriter, Stage, Store
+from pipeline.tracking import CONFIG, BackgroundOutbox, Run, RunWriter, Stage, Store
+from pipeline.tracking.handover import OWNER, Lease, forget_checkpoint, owned, require_free
 from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
 
@@ -52,6 +55,47 @@ class Trained:
     again: bool
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be trained: all that decides the result, and what its run is tagged with."""
+
+    base: Config  # of the variant's file alone
+    config: Config
+    dataset: Dataset
+    seed: int
+    device: torch.device
+    overrides: Sequence[str]
+    code_hash: str
+
+    @cached_property
+    def config_hash(self) -> str:
+        return config_hash_of(self.config.to_dict(), self.dataset.digest, self.code_hash)
+
+    @property
+    def fingerprint(self) -> str:
+        return hash_of([self.config_hash, self.seed])
+
+    @property
+    def tags(self) -> dict[str, str]:
+        config = self.config.to_dict()
+        return {
+            "stage": Stage.TRAIN,
+            "variant": self.config.variant,
+            "seed": str(self.seed),
+            "fingerprint": self.fingerprint,
+            "config_hash": self.config_hash,
+            "code_hash": self.code_hash,
+            CONFIG: json.dumps(config, sort_keys=True),
+            "changed": " ".join(changed_fields(config, self.base.to_dict())),
+            "dataset": self.dataset.name,
+            "dataset_digest": self.dataset.digest,
+            "num_images": str(len(self.dataset.images)),
+            "overrides": " ".join(self.overrides),
+            "device": describe(self.device),
+            "health": "",
+        }
+
+
 def train(
     variant: str,
     *,
@@ -64,13 +108,15 @@ def train(
     precision: str | None = None,
     overrides: Sequence[str] = (),
     selection: Selection | None = None,
+    sharing: Sharing | None = None,
     max_seconds: float | None = None,
     show_progress: bool = True,
 ) -> Trained:
     """Train a variant, go on with its interrupted training, or find that it is done.
 
     epochs, precision: instead of the variant's own. selection: how to measure during training, to keep the best
-    generator too. max_seconds: stops then, as Ctrl-C does.
+    generator too. sharing: keep checkpoints in the tracking store, and go on from one that another machine left there.
+    max_seconds: stops then, as Ctrl-C does.
 
     Raises UserError for what the user can correct, DeviceError where the GPU fails and Interrupted after Ctrl-C or
     SIGTERM.
@@ -81,52 +127,30 @@ def train(
     torch_device = select_device(device)
     base, config = (_resolved(variant, each, torch_device) for each in ((), overrides))
     dataset = find_dataset(data, workspace)
-    code_hash = code_hash_of(Path(gan.__file__).parent)
-    config_hash = config_hash_of(config.to_dict(), dataset.digest, code_hash)
-    fingerprint = hash_of([config_hash, seed])
+    plan = _Plan(base, config, dataset, seed, torch_device, overrides, own_code_hash())
 
-    earlier = _earlier(store, fingerprint)
-    if earlier is not None and earlier.status == "FINISHED":
-        if selection is not None and BEST_STEP not in earlier.tags:
-            log.warning("run %s was trained with --evaluate-every 0: no curve, no best generator.", earlier.run_id)
-        return Trained(earlier.run_id, "finished", again=True)
-    if earlier is not None and earlier.tags.get("health") == "diverged":
-        return Trained(earlier.run_id, "diverged", again=True)
-    resume = _resumable(earlier, store, workspace)
-
-    tags = {
-        "stage": Stage.TRAIN,
-        "variant": config.variant,
-        "seed": str(seed),
-        "fingerprint": fingerprint,
-        "config_hash": config_hash,
-        "code_hash": code_hash,
-        CONFIG: json.dumps(config.to_dict(), sort_keys=True),
-        "changed": " ".join(changed_fields(config.to_dict(), base.to_dict())),
-        "dataset": dataset.name,
-        "dataset_digest": dataset.digest,
-        "num_images": str(len(dataset.images)),
-        "overrides": " ".join(overrides),
-        "device": describe(torch_device),
-        "health": "",
-    }
+    earlier = _earlier(store, plan.fingerprint)
+    if (done := _done(earlier, selection)) is not None:
+        return done
+    resume = _resumable(earlier, store, workspace, sharing)
     with ExitStack() as held:
-        if resume is not None:  # before the run is opened: another process may have been quicker
-            held.enter_context(in_use(workspace.checkpoints / resume, earlier))
-        run = held.enter_context(store.open_run(name=f"{config.variant}-s{seed}", tags=tags, resume=resume))
-        checkpoints = Checkpoints(workspace.checkpoints / run.run_id, fingerprint)
-        if resume is None:
-            held.enter_context(in_use(checkpoints.directory, None))
-        checkpoints.remove_leftovers()
+        run, checkpoints = _open(held, plan, store, workspace, earlier if resume else None, sharing)
         asked = held.enter_context(graceful_stop())
         held.enter_context(device_errors(torch_device, KEPT.format(precision=config.precision)))
         _log_inputs(run, store, config, dataset)
         run.describe(run_page(store.get(run.run_id)))
         evaluation = _evaluation(run, selection, config, dataset, torch_device, workspace)
-        outbox = checkpoints.directory / "outbox"
         observer = TrackingObserver(
-            run, store, config, dataset, directory=outbox, resumed=resume is not None, show_progress=show_progress
+            BackgroundOutbox(run, checkpoints.directory / "outbox", _leased(held, run, sharing)),
+            config,
+            dataset,
+            taken=store.steps(run.run_id) if resume is not None else {},
+            show_progress=show_progress,
         )
+        if sharing is not None:
+            checkpoints = SharedCheckpoints(
+                checkpoints.directory, plan.fingerprint, observer.outbox, sharing.every_seconds
+            )
         with observer.bar:
             outcome = train_gan(
                 config,
@@ -139,11 +163,58 @@ def train(
                 evaluation=evaluation,
             )
         if not outcome.finished and not outcome.diverged:
+            if isinstance(checkpoints, SharedCheckpoints):
+                checkpoints.share(outcome.state.step)
             raise _stopped(run, config, outcome, observer, max_seconds if not asked() else None)
         observer.drain()
         training = Training(config, seed, len(dataset.images), torch_device, checkpoints)
         status = _conclude(run, training, outcome)
+        if sharing is not None:
+            forget_checkpoint(run)
     return Trained(run.run_id, status, again=False)
+
+
+def _done(earlier: Run | None, selection: Selection | None) -> Trained | None:
+    """Return a training that ended before, or None where something is left to do."""
+    if earlier is None:
+        return None
+    if earlier.status == "FINISHED":
+        if selection is not None and BEST_STEP not in earlier.tags:
+            log.warning("run %s was trained with --evaluate-every 0: no curve, no best generator.", earlier.run_id)
+        return Trained(earlier.run_id, "finished", again=True)
+    return Trained(earlier.run_id, "diverged", again=True) if earlier.tags.get("health") == "diverged" else None
+
+
+def _open(
+    held: ExitStack, plan: _Plan, store: Store, workspace: Workspace, earlier: Run | None, sharing: Sharing | None
+) -> tuple[RunWriter, Checkpoints]:
+    """Open a new run, or the one to go on with, and lock its checkpoints; of the whole until `held` is closed."""
+    if earlier is not None:  # before the run is opened: another process may have been quicker
+        held.enter_context(in_use(workspace.checkpoints / earlier.run_id, earlier))
+        if sharing is not None:
+            fetch(store, earlier, workspace.checkpoints / earlier.run_id)
+    owner = {OWNER: owned(sharing.token)} if sharing is not None else {}
+    run = held.enter_context(
+        store.open_run(
+            name=f"{plan.config.variant}-s{plan.seed}",
+            tags=plan.tags | owner,
+            resume=earlier.run_id if earlier else None,
+        )
+    )
+    checkpoints = Checkpoints(workspace.checkpoints / run.run_id, plan.fingerprint)
+    if earlier is None:
+        held.enter_context(in_use(checkpoints.directory, None))
+    checkpoints.remove_leftovers()
+    return run, checkpoints
+
+
+def _leased(held: ExitStack, run: RunWriter, sharing: Sharing | None) -> Callable[[], None]:
+    """Keep a run for this process, if other machines may go on with it; return what raises once they have."""
+    if sharing is None:
+        return lambda: None
+    lease = Lease(run.client, run.run_id, sharing.token)
+    held.enter_context(lease.held())
+    return lease.require
 
 
 def _is_over(began: float, max_seconds: float | None) -> bool:
@@ -213,6 +284,11 @@ def find_dataset(name: str, workspace: Workspace) -> Dataset:
     return load_dataset(name, workspace.data)
 
 
+def own_code_hash() -> str:
+    """Return the hash of the sources that decide a training."""
+    return code_hash_of(Path(gan.__file__).parent)
+
+
 def code_hash_of(package: Path) -> str:
     """Return a hash of a package's sources."""
     code = hashlib.sha256()
@@ -234,15 +310,22 @@ def _earlier(store: Store, fingerprint: str) -> Run | None:
     return next(iter(finished or runs[-1:]), None)
 
 
-def _resumable(earlier: Run | None, store: Store, workspace: Workspace) -> str | None:
+def _resumable(earlier: Run | None, store: Store, workspace: Workspace, sharing: Sharing | None) -> str | None:
     """Return the run to go on with, or None.
 
-    While another process trains it, `mlflow run` gets an equal run of its own; a plain command is refused.
+    A run that another machine trained can be gone on with where it was shared. While another process trains it,
+    `mlflow run` gets an equal run of its own; a plain command is refused.
     """
-    if earlier is None or not (workspace.checkpoints / earlier.run_id).exists():
+    if earlier is None:
+        return None
+    directory = workspace.checkpoints / earlier.run_id
+    shared = sharing is not None and OWNER in earlier.tags
+    if not shared and not directory.exists():
         return None
     try:
-        with in_use(workspace.checkpoints / earlier.run_id, earlier):
+        with in_use(directory, earlier):
+            if sharing is not None and shared:
+                require_free(store.client, earlier, sharing.replaces)
             return earlier.run_id
     except UserError:
         if store.project_run is not None:

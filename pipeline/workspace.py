@@ -6,14 +6,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one working directory."""
+    """The folders of one working directory. datasets: where prepared datasets lie, if not in data/ of it."""
 
     root: Path = field(default_factory=Path.cwd)
+    datasets: Path | None = None
 
     @property
     def data(self) -> Path:
         """Prepared datasets, one folder each."""
-        return self.root / "data"
+        return self.datasets or self.root / "data"
 
     @property
     def checkpoints(self) -> Path:

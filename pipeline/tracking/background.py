@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from gan.errors import UserError
-from pipeline.tracking.outbox import FLUSH_SECONDS, Outbox, Picture, Points
+from pipeline.tracking.entries import CheckpointFiles, Entry
+from pipeline.tracking.outbox import FLUSH_SECONDS, Outbox
 from pipeline.tracking.runs import REQUEST_SECONDS, RunWriter, StoreError, impatient
 
 
@@ -19,8 +20,8 @@ class BackgroundOutbox(Outbox):
     Only what lies in a file is sent by the thread; only what does not is changed by the other methods.
     """
 
-    def __init__(self, writer: RunWriter, directory: Path) -> None:
-        super().__init__(writer, directory)
+    def __init__(self, writer: RunWriter, directory: Path, allowed: Callable[[], None] = lambda: None) -> None:
+        super().__init__(writer, directory, allowed)
         self._lock = threading.Lock()  # of the list of what waits
         self._thread: threading.Thread | None = None
         self._leave = threading.Event()
@@ -36,6 +37,11 @@ class BackgroundOutbox(Outbox):
         """Take an image, uint8 [H, W, 3], of the series `key`; one of that step that waits already stays."""
         with self._lock:
             super().add_image(key, step, image)
+
+    def add_checkpoint(self, files: CheckpointFiles) -> bool:
+        """Take files of a checkpoint, to be sent after all that was taken before; False while others still wait."""
+        with self._lock:
+            return super().add_checkpoint(files)
 
     def flush(self) -> None:
         """Keep everything that was taken in the directory, where it survives a kill, and have it sent.
@@ -92,7 +98,7 @@ class BackgroundOutbox(Outbox):
         except UserError as error:
             self._refused = error
 
-    def _was_late(self, entry: Points | Picture) -> bool:
+    def _was_late(self, entry: Entry) -> bool:
         return id(entry) in self._overdue
 
     def _remove_first(self) -> None:

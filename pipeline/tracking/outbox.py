@@ -1,21 +1,18 @@
 """What a training writes waits here until the tracking store has it: an outage loses nothing and stops nothing."""
 
-import io
-import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from mlflow.entities import Metric
-from PIL import Image
 
 from gan.errors import UserError
-from gan.files import fsync, storage_errors, write_atomic, write_text_atomic
+from gan.files import fsync, storage_errors
+from pipeline.tracking.entries import CheckpointFiles, Entry, Picture, Points, counted, load_entries, place_of
 from pipeline.tracking.runs import REQUEST_SECONDS, RunWriter, StoreError, impatient, is_outage, reason
 
 FLUSH_SECONDS = 10.0
@@ -26,79 +23,24 @@ DRAIN_PAUSE = 2.0  # at the end nothing else has to be done
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Points:
-    """Points of curves for one request.
-
-    file: where they wait on disk; None while they are in memory alone.
-    """
-
-    metrics: list[Metric]
-    file: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """Return a file name that says what is inside."""
-        return f"points-of-steps-{self.metrics[0].step}-{self.metrics[-1].step}.json"
-
-    def write(self, path: Path) -> None:
-        """Write the points; values as text, because JSON has no NaN and no infinity."""
-        rows = [[metric.key, repr(metric.value), metric.timestamp, metric.step] for metric in self.metrics]
-        write_text_atomic(path, json.dumps(rows))
-
-    @classmethod
-    def read(cls, path: Path, content: bytes) -> "Points":
-        """Return what was written. Raises ValueError or TypeError where it is damaged."""
-        rows = json.loads(content)
-        return cls([Metric(str(key), float(value), int(time), int(step)) for key, value, time, step in rows], path)
-
-
-@dataclass
-class Picture:
-    """An image of a series, uint8 [H, W, 3], under the name that it has in the store.
-
-    stem: see RunWriter.log_image_of_series. file: where it waits on disk; None while it is in memory alone.
-    """
-
-    image: np.ndarray
-    stem: str
-    file: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """Return a file name that says what is inside."""
-        return f"{self.stem}.png"
-
-    @property
-    def place(self) -> str:
-        """Return key and step: a series has one image of each step."""
-        return _place(self.stem)
-
-    def write(self, path: Path) -> None:
-        """Write the image as PNG."""
-        write_atomic(path, Image.fromarray(self.image).save)
-
-    @classmethod
-    def read(cls, path: Path, content: bytes) -> "Picture":
-        """Return what was written. Raises OSError, SyntaxError or ValueError where it is damaged."""
-        return cls(np.array(Image.open(io.BytesIO(content)).convert("RGB")), path.stem.split("-", 1)[1], path)
-
-
 class Outbox:
     """Sends points and images to a run in order, every FLUSH_SECONDS and by `flush`.
 
     What the store does not take waits in `directory` and survives a kill; a new Outbox on the same directory sends
     it. Nothing arrives twice: points keep their timestamps, images their names.
+
+    allowed: called before something is sent; it raises UserError where this process may not write to the run any more.
     """
 
-    def __init__(self, writer: RunWriter, directory: Path) -> None:
+    def __init__(self, writer: RunWriter, directory: Path, allowed: Callable[[], None] = lambda: None) -> None:
         self.writer = writer
         self.directory = directory
+        self.allowed = allowed
         with storage_errors(directory):
-            self._waiting = _load(directory)
+            self._waiting = load_entries(directory)
         self._number = max((int(entry.file.name[:6]) for entry in self._waiting if entry.file), default=0)
         self._stems: dict[str, str] | None = None  # of the images in the store by place, once they were listed
-        self._late: list[Points | Picture] = []  # what had to wait on disk and was sent since
+        self._late: list[Entry] = []  # what had to wait on disk and was sent since
         self._pause = 0.0  # seconds; above 0 during an outage
         self._due = time.monotonic() + FLUSH_SECONDS
 
@@ -117,6 +59,16 @@ class Outbox:
         place = f"{key.replace('/', '~')}+step+{step}"
         if not any(isinstance(entry, Picture) and entry.place == place for entry in self._waiting):
             self._waiting.append(Picture(image, f"{place}+timestamp+{int(time.time() * 1000)}+{uuid.uuid4()}"))
+
+    def add_checkpoint(self, files: CheckpointFiles) -> bool:
+        """Take files of a checkpoint, to be sent after all that was taken before; False while others still wait.
+
+        What the checkpoint has passed is then in the store before it, so that no point is missing for who goes on.
+        """
+        if any(isinstance(entry, CheckpointFiles) for entry in self._waiting):
+            return False
+        self._waiting.append(files.linked(self.directory))
+        return True
 
     def steps(self) -> dict[str, set[int]]:
         """Return the steps of which points wait, by curve."""
@@ -157,7 +109,7 @@ class Outbox:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise UserError(
-                    f"The tracking store {self.writer.address} does not answer; {_counted(self._waiting)} wait in "
+                    f"The tracking store {self.writer.address} does not answer; {counted(self._waiting)} wait in "
                     f"{self.directory}. Once it works again, the same command sends them."
                 )
             time.sleep(min(DRAIN_PAUSE, left))
@@ -175,25 +127,25 @@ class Outbox:
             self._sent(entry)
         self._answers()
 
-    def _sent(self, entry: Points | Picture) -> None:
+    def _sent(self, entry: Entry) -> None:
         """Remove the first entry, which is in the store."""
         if entry.file is not None:
             if self._was_late(entry):
                 self._late.append(entry)
             with storage_errors(self.directory):
-                entry.file.unlink(missing_ok=True)
+                entry.remove()
         self._remove_first()
 
     def _answers(self) -> None:
         """Note that the store has everything."""
         if self._late:
-            log.info("The tracking store answers: %s that waited were sent.", _counted(self._late))
+            log.info("The tracking store answers: %s that waited were sent.", counted(self._late))
             self._late.clear()
             self._remove_directory()
         self._pause = 0.0
         self._due = time.monotonic() + FLUSH_SECONDS
 
-    def _was_late(self, entry: Points | Picture) -> bool:
+    def _was_late(self, entry: Entry) -> bool:
         """Return whether an entry waited because the store did not answer."""
         return entry.file is not None
 
@@ -204,12 +156,16 @@ class Outbox:
         with suppress(OSError):
             self.directory.rmdir()
 
-    def _send(self, entry: Points | Picture) -> None:
+    def _send(self, entry: Entry) -> None:
+        self.allowed()
         if isinstance(entry, Points):
             self.writer.log_points(entry.metrics)
             return
+        if isinstance(entry, CheckpointFiles):
+            entry.send(self.writer)
+            return
         if self._stems is None:
-            self._stems = {_place(stem): stem for stem in self.writer.stems_of_images()}
+            self._stems = {place_of(stem): stem for stem in self.writer.stems_of_images()}
         # what a killed process stored of this image, whole or in part, is replaced
         self.writer.log_image_of_series(entry.image, self._stems.get(entry.place, entry.stem))
 
@@ -242,27 +198,3 @@ class Outbox:
                 file = self.directory / f"{self._number:06d}-{entry.name}"
                 entry.write(file)
                 entry.file = file
-
-
-def _place(stem: str) -> str:
-    return stem.partition("+timestamp+")[0]
-
-
-def _counted(entries: Sequence[Points | Picture]) -> str:
-    num_points = sum(len(entry.metrics) for entry in entries if isinstance(entry, Points))
-    return f"{num_points:,} points and {sum(isinstance(entry, Picture) for entry in entries):,} images"
-
-
-def _load(directory: Path) -> list[Points | Picture]:
-    """Return what an earlier process left, in its order; what is damaged is named and dropped."""
-    for unfinished in directory.glob(".*"):  # of a process that was killed while writing
-        unfinished.unlink()
-    found: list[Points | Picture] = []
-    for path in sorted(directory.glob("[0-9]*-*")):
-        content = path.read_bytes()
-        try:
-            found.append((Points if path.suffix == ".json" else Picture).read(path, content))
-        except (ValueError, TypeError, OSError, SyntaxError):
-            log.warning("%s is damaged: the tracking store will not get %s", path, path.stem.split("-", 1)[1])
-            path.unlink()
-    return found

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gan.errors import UserError, one_line
 from gan.files import storage_errors
 from pipeline.mlflow_plugin import first_use_lock
+from pipeline.tracking.credentials import warn_of_unverified_server, without_credentials
 from pipeline.tracking.histories import Points, histories
 from pipeline.tracking.runs import (
     PROJECT,
@@ -32,6 +33,7 @@ from pipeline.tracking.runs import (
     Stage,
     end_active_run,
     impatient,
+    reason,
     remedy,
     shown,
     store_errors,
@@ -51,13 +53,15 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # traceba
 class Store:
     """A connected tracking store and the experiment that new runs go to.
 
-    project_run: the run that `mlflow run` made for this command, if it was started so.
+    project_run: the run that `mlflow run` made for this command, if it was started so. commit: of the code that runs;
+    None: that of the repository which it lies in.
     """
 
     client: MlflowClient
     uri: str
     experiment_id: str
     project_run: str | None
+    commit: str | None = None
 
     def find(self, tags: Mapping[str, str]) -> list[Run]:
         """Return this project's runs that carry these tags, of all experiments, oldest first."""
@@ -93,6 +97,16 @@ class Store:
         if run.tags.get("project") != PROJECT:
             raise UserError(f"--run: '{run_id}' is not a run of this project. Choose one that `pipeline train` made.")
         return run
+
+    @property
+    def code_commit(self) -> str:
+        """The commit of the code that runs, or nothing where it is not known."""
+        return _git_commit() if self.commit is None else self.commit
+
+    @property
+    def artifact_location(self) -> str:
+        """Where the artifacts of new runs go."""
+        return str(self.client.get_experiment(self.experiment_id).artifact_location)
 
     def writer(self, run_id: str) -> RunWriter:
         """Return a writer that leaves the run's status alone."""
@@ -153,7 +167,7 @@ class Store:
         A command that `mlflow run` started uses the run that was made for it.
         """
         run_id = resume or self.project_run
-        all_tags = {"project": PROJECT, "mlflow.source.git.commit": _git_commit()} | dict(tags)
+        all_tags = {"project": PROJECT, "mlflow.source.git.commit": self.code_commit} | dict(tags)
         with store_errors(shown(self.uri)):
             active = mlflow.start_run(
                 run_id=run_id,
@@ -199,12 +213,13 @@ def connect() -> Store:
     Raises UserError for a relative SQLite URI, which means another file in every folder, and for a store that
     cannot be used.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}")
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         raise UserError(
             f"MLFLOW_TRACKING_URI: a SQLite path must be absolute, got '{uri}'. "
             f"Use sqlite:///{Path.cwd() / uri.removeprefix('sqlite:///')} or unset it."
         )
+    warn_of_unverified_server()
     mlflow.set_tracking_uri(uri)
     project_run = os.environ.pop("MLFLOW_RUN_ID", None)
     try:
@@ -212,7 +227,7 @@ def connect() -> Store:
             client = MlflowClient()
             experiment_id = _experiment(client, uri)
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # ImportError: no driver for this database
-        what = shown(str(error).splitlines()[0][:300])
+        what = (reason(error) if uri.startswith("http") else shown(str(error).splitlines()[0][:300])).rstrip(".")
         hint = remedy(error, otherwise="check MLFLOW_TRACKING_URI, or unset it")
         raise UserError(
             f"The tracking store {shown(uri)} cannot be used: {what}. {hint[0].upper()}{hint[1:]}."
