@@ -22,7 +22,7 @@ def log_in_lines() -> None:
     """Write what is logged to the error stream."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)  # whatever a library set up
 
 
 def short_path(path: Path) -> str:

@@ -30,7 +30,7 @@ from pipeline.metrics.memorisation import closest_pairs
 from pipeline.metrics.reference import image_batches
 from pipeline.publish import BEST_GENERATOR, BEST_STEP
 from pipeline.reporting.run_page import run_page
-from pipeline.sample import load_trained
+from pipeline.sample import load_trained, require_trained
 from pipeline.tracking import EVALUATION, Run, Stage, Store
 from pipeline.workspace import Workspace
 
@@ -77,20 +77,23 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
     """
     with on_device(options.device, KEPT) as device:
         run = store.get(run_id)
-        trained = load_trained(run, store, device)
+        require_trained(run)
         measuring = Measuring(_dataset_of(run, workspace), options, workspace.cache, device)
-        last = _earlier(run, measuring, LAST)
+        last, best = (_earlier(run, measuring, checkpoint) for checkpoint in (LAST, BEST))
+        if last is not None and best is not None:  # nothing is to be measured: no generator is fetched
+            return last, best
+        trained = load_trained(run, store, device)
         if last is None:
             last = _store(store, run, measuring, _measure_generator(run, trained, LAST, measuring, store))
         if BEST_STEP not in run.tags:
             log.warning("run %s (%s) has no best generator: it was trained with --evaluate-every 0.", run_id, run.name)
             return (last,)
-        if earlier := _earlier(run, measuring, BEST):
-            return last, earlier
+        if best is not None:
+            return last, best
         if run.tags[BEST_STEP] == str(trained.step):
             return last, _store(store, run, measuring, replace(last.result, checkpoint=BEST))
-        best = load_trained(run, store, device, artifact=BEST_GENERATOR)
-        return last, _store(store, run, measuring, _measure_generator(run, best, BEST, measuring, store))
+        chosen = load_trained(run, store, device, artifact=BEST_GENERATOR)
+        return last, _store(store, run, measuring, _measure_generator(run, chosen, BEST, measuring, store))
 
 
 def evaluate_real(

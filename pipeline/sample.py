@@ -27,15 +27,20 @@ class Samples:
     files: tuple[Path, ...]
 
 
+def require_trained(run: Run) -> None:
+    """Raise UserError for a run that is no training or can have no generator."""
+    if run.tags.get("stage") != Stage.TRAIN:
+        raise UserError(f"--run: {run.run_id} ({run.name}) is not a training run. `pipeline ui` lists them.")
+    if run.tags.get("health") == "diverged":
+        raise UserError(f"run {run.run_id} ({run.name}) diverged and has no generator. Lower the learning rate.")
+
+
 def load_trained(run: Run, store: Store, device: torch.device, artifact: str = GENERATOR) -> TrainedGenerator:
     """Return the last generator of a training run, or another one that it keeps, from the tracking store.
 
     Raises UserError for a run of another kind or without a generator.
     """
-    if run.tags.get("stage") != Stage.TRAIN:
-        raise UserError(f"--run: {run.run_id} ({run.name}) is not a training run. `pipeline ui` lists them.")
-    if run.tags.get("health") == "diverged":
-        raise UserError(f"run {run.run_id} ({run.name}) diverged and has no generator. Lower the learning rate.")
+    require_trained(run)
     with TemporaryDirectory() as folder:
         return load_generator(store.download(run, artifact, Path(folder)), device)
 

@@ -19,8 +19,12 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session", autouse=True)
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Work in an empty folder: MLflow makes a store in the working directory for the slightest reason."""
+    """Work in an empty folder: MLflow makes a store in the working directory for the slightest reason.
+
+    What nodes of a cluster keep goes into another one instead of the home directory.
+    """
     os.chdir(tmp_path_factory.mktemp("working-directory"))
+    os.environ["GAN_NODE_DIRECTORY"] = str(tmp_path_factory.mktemp("node"))
 
 
 @pytest.fixture(scope="module", autouse=True)
