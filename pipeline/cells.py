@@ -19,6 +19,7 @@ from pipeline.train import own_code_hash, train
 from pipeline.workspace import Workspace
 
 FINISHED, FAILED, INTERRUPTED, DEVICE_FAILED = "finished", "failed", "interrupted", "device failed"
+DIED = "died"  # its process or node did: nothing is known but that
 FLOOR = "real images"
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Cell:
 class Outcome:
     """How a cell ended.
 
-    status: finished, failed (reason says why), interrupted or device failed. run_id: of its training.
+    status: finished, failed (reason says why), interrupted, device failed or died. run_id: of its training.
     """
 
     status: str

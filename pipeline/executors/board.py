@@ -90,7 +90,7 @@ class Board:
         with self._lock:
             entry = self.entries[name]
             entry.end(outcome)
-            entry.seconds = self.clock() - entry.began
+            entry.seconds = self.clock() - (entry.began if entry.attempts else self.began)  # news may be late
         if entry.state == DONE:
             log.info("%s: done in %s", name, _duration(entry.seconds))
         else:

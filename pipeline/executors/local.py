@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from gan.errors import DeviceError, Interrupted
 from gan.files import storage_errors
-from pipeline.cells import DEVICE_FAILED, FAILED, INTERRUPTED, Cell, Outcome
+from pipeline.cells import DEVICE_FAILED, DIED, FAILED, INTERRUPTED, Cell, Outcome
 from pipeline.executors.board import Board, Run
 from pipeline.executors.execution import Execution, deal, threads, visible_gpus
 from pipeline.signals import graceful_stop
@@ -72,6 +72,8 @@ def _run(cells: Sequence[Cell], board: Board, slots: Sequence["Slot"], execution
                 free.put(slot)
             if outcome.status not in (DEVICE_FAILED, DIED):
                 return outcome
+            if slot.closed:  # it was asked to
+                return Outcome(INTERRUPTED)
             board.requeue(cell.name, outcome.reason)
         return Outcome(FAILED, f"{outcome.reason.rstrip('.')}; tried {execution.retries + 1} times. See {file}")
 
@@ -106,9 +108,6 @@ def _collect(futures: Mapping[Future[Outcome], Cell], board: Board, asked: Calla
 def slug(name: str) -> str:
     """Return a cell's name as a part of a file name."""
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", name).strip("-")[:100]
-
-
-DIED = "died"  # what no worker says of itself
 
 
 @dataclass

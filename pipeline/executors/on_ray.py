@@ -2,6 +2,8 @@
 
 import importlib
 import logging
+import re
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ import gan
 import pipeline
 from gan.errors import Interrupted, UserError
 from gan.files import storage_errors, write_text_atomic
-from pipeline.cells import DEVICE_FAILED, FAILED, INTERRUPTED, Cell, Outcome
+from pipeline.cells import DEVICE_FAILED, DIED, FAILED, INTERRUPTED, Cell, Outcome
 from pipeline.data.dataset import load_dataset
 from pipeline.executors.board import Board, Run
 from pipeline.executors.execution import Execution
@@ -27,6 +29,8 @@ from pipeline.tracking import Store
 from pipeline.workspace import Workspace
 
 POLL_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
+MAIL_SECONDS = 10.0  # for the messages of all tasks; later they come with the next ones
 LEAVE_SECONDS = 120.0  # for the tasks to store what they have, once they were asked to stop
 LOCAL = "local"  # address: a cluster of this machine alone, for as long as the suite runs
 
@@ -45,7 +49,7 @@ def ray_cluster(execution: Execution, *, device: str, store: Store, workspace: W
     try:
         _require_reach(ray, store)
         remote = _remote(ray, execution, device)
-        mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+        mailbox = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox).remote()
 
         def run(cells: Sequence[Cell], board: Board) -> Mapping[str, Outcome]:
             tasks = _Tasks(ray, remote, mailbox, _job(cells, execution, store, workspace), board, execution)
@@ -106,30 +110,35 @@ class _Tasks:
         self.running[task] = _Attempt(attempt.cell, (*attempt.tokens, sharing.token))
 
     def _read_mail(self) -> None:
-        for name, kind, content in self.ray.get(self.mailbox.take.remote()):
+        try:
+            messages = self.ray.get(self.mailbox.take.remote(), timeout=MAIL_SECONDS)
+        except self.ray.exceptions.RayError:  # its node died too: it is begun again on another one, empty
+            return
+        for name, kind, content in messages:
             (self.board.start if kind == "start" else self.board.tell)(name, *content)
 
     def _result(self, task: Any, attempt: _Attempt) -> Outcome:
         """Return how a task ended; what it printed goes to the log of its cell."""
         try:
+            outcome: Outcome
             outcome, text = self.ray.get(task)
         except self.ray.exceptions.RayTaskError as error:  # a bug of ours, or what the node lacks
             return Outcome(FAILED, str(error).strip().splitlines()[-1])
         except self.ray.exceptions.TaskCancelledError:
             return Outcome(INTERRUPTED, "Stopped.")
         except self.ray.exceptions.RayError as error:
-            return Outcome(DEVICE_FAILED, f"its node or process died ({type(error).__name__})")
+            return Outcome(DIED, f"its node or process died ({type(error).__name__})")
         file = self.execution.logs / f"{self.numbers[attempt.cell.name]:04d}-{slug(attempt.cell.name)}.log"
         with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             earlier = file.read_text(encoding="utf-8") if file.exists() else ""
             write_text_atomic(file, earlier + text)
-        return Outcome(**vars(outcome))
+        return outcome
 
     def _again(self, attempt: _Attempt, outcome: Outcome) -> _Attempt | None:
         """Return what is to be tried again; note the outcome of what is not."""
         name = attempt.cell.name
-        if outcome.status in (DEVICE_FAILED, INTERRUPTED):
+        if outcome.status in (DEVICE_FAILED, DIED, INTERRUPTED):
             if len(attempt.tokens) <= self.execution.retries:
                 self.board.requeue(name, outcome.reason)
                 return attempt
@@ -190,14 +199,19 @@ def _connect(ray: Any, execution: Execution) -> None:
             "excludes": ["**/__pycache__"],
         }
     try:
+        if found := re.fullmatch(
+            r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", execution.address
+        ):  # Ray itself tries for minutes
+            socket.create_connection((found[1], int(found[2])), timeout=CONNECT_SECONDS).close()
         ray.init(
             address=execution.address, runtime_env=environment, log_to_driver=False, logging_level=logging.WARNING,
             **({"include_dashboard": False} if execution.address == LOCAL else {}),
         )  # fmt: skip
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(
-            f"--address {execution.address}: no Ray cluster answers ({str(error).strip().splitlines()[0][:200]}). "
-            "Start one with `ray start --head`, or use --address local for one of this machine alone."
+            f"--address {execution.address}: no Ray cluster answers ({reason}). Start one with `ray start --head`, or "
+            "use --address local for one of this machine alone."
         ) from error
 
 
