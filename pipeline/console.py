@@ -54,11 +54,11 @@ def run_command_line(command: click.Command) -> None:
         _fail(f"{error.filename or 'The system'}: {error.strerror or error}. Free space or choose another folder.", 1)
     except Exception as error:
         from pipeline.tracking import StoreError
+        from pipeline.tracking.runs import reason, remedy
 
         if not isinstance(error, StoreError):
             raise  # a bug of ours: with its traceback
-        reason = str(error).splitlines()[0][:300]
-        _fail(f"The tracking store failed: {reason}. Once it works again, the same command does the rest.", 1)
+        _fail(f"The tracking store failed: {reason(error).rstrip('.')}; {remedy(error)}.", 1)
 
 
 def _fail(message: str, status: int) -> None:

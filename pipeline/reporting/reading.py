@@ -11,6 +11,7 @@ from pipeline.identity import config_hash_of
 from pipeline.metrics.names import BEST_PREFIX
 from pipeline.reporting.results import AT_BEST, DIVERGED, FINISHED, Configuration, Measured, Results, Training, clean
 from pipeline.tracking import CONFIG, EVALUATION, Run, Stage, Store
+from pipeline.tracking.runs import shown
 
 PROTOCOL_HASH = re.compile(r"[0-9A-Za-z]{1,64}")
 MOST_GROUPS = 200  # of values within values: ours have about ten
@@ -27,7 +28,7 @@ def read_results(store: Store, run_ids: Sequence[str] = ()) -> Results:
     runs = [_training_run(store, run_id) for run_id in run_ids] or store.find({"stage": Stage.TRAIN})
     if not runs:
         raise UserError(
-            f"There is no training in {store.uri} to report on. Train something first: "
+            f"There is no training in {shown(store.uri)} to report on. Train something first: "
             "`pipeline train --variant dcgan` or `make demo`. MLFLOW_TRACKING_URI selects another store."
         )
     read = [(run, _read(run)) for run in _by_age(runs)]

@@ -24,9 +24,9 @@ def without_credentials(uri: str) -> str:
     return f"{scheme}{place}"
 
 
-def warn_of_unverified_server() -> None:
+def warn_of_unverified_server(uri: str) -> None:
     """Say once, instead of at every request, that MLFLOW_TRACKING_INSECURE_TLS is set."""
-    if MLFLOW_TRACKING_INSECURE_TLS.get():  # type: ignore[no-untyped-call]
+    if uri.startswith("https:") and MLFLOW_TRACKING_INSECURE_TLS.get():  # type: ignore[no-untyped-call]
         log.warning(
             "MLFLOW_TRACKING_INSECURE_TLS is set: anybody on the way to the tracking server can read the password and "
             "change the runs. MLFLOW_TRACKING_SERVER_CERT_PATH is the safe way."

@@ -13,7 +13,7 @@ from mlflow.entities import Metric
 from gan.errors import UserError
 from gan.files import fsync, storage_errors
 from pipeline.tracking.entries import CheckpointFiles, Entry, Picture, Points, counted, load_entries, place_of
-from pipeline.tracking.runs import REQUEST_SECONDS, RunWriter, StoreError, impatient, is_outage, reason
+from pipeline.tracking.runs import REQUEST_SECONDS, RunWriter, StoreError, impatient, is_outage, reason, remedy
 
 FLUSH_SECONDS = 10.0
 BATCH = 1000  # points a request, MLflow's maximum
@@ -175,8 +175,9 @@ class Outbox:
         if not is_outage(error):
             raise UserError(
                 f"run {run_id}: the tracking store {self.writer.address} refuses what the training writes: "
-                f"{reason(error).rstrip('.')}. Restore the run (mlflow runs restore --run-id {run_id}) or allow "
-                "writing to it, then run the same command again."
+                f"{reason(error).rstrip('.')}; "
+                + remedy(error, f"restore the run (mlflow runs restore --run-id {run_id}) or allow writing to it")
+                + ", then run the same command again."
             ) from error
         if self._pause == 0:
             log.warning(

@@ -38,7 +38,11 @@ SAMPLES_CARD, SAMPLES_FILE, INTERPOLATION_FILE = "final/samples", "samples.png",
 REQUEST_SECONDS = 10
 FULL = (errno.ENOSPC, errno.EDQUOT)
 TALKATIVE = ("mlflow.store.db.utils", "urllib3.connectionpool")
-REFUSALS = {  # by the HTTP status of the answer: what happened, and what to do
+UNKNOWN_NAME = (  # "Invalid Host header": what happened, and what to do
+    "it does not answer to this name (403)",
+    "have its administrator add the name to MLFLOW_SERVER_ALLOWED_HOSTS",
+)
+REFUSALS = {  # the same by the HTTP status of the answer
     401: (
         "it does not know this user and password, or this token (401)",
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
@@ -49,6 +53,10 @@ REFUSALS = {  # by the HTTP status of the answer: what happened, and what to do
         "own or MLFLOW_TRACKING_USERNAME to another user",
     ),
 }
+CERTIFICATES = (
+    "check MLFLOW_TRACKING_URI (http or https?) and the files that MLFLOW_TRACKING_SERVER_CERT_PATH and "
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH name"
+)
 
 StoreError = (MlflowException, SQLAlchemyError)
 """What a store that cannot be used raises."""
@@ -241,7 +249,7 @@ def store_errors(address: str) -> Iterator[None]:
 
 def remedy(error: BaseException, otherwise: str = "once it works again, the same command does the rest") -> str:
     """Return what to do about an error of the store, as a part of a sentence. otherwise: where nothing is known."""
-    if refusal := REFUSALS.get(_status(error) or 0):
+    if refusal := _refusal(error):
         return refusal[1]
     error = _innermost(error)
     text = str(error)
@@ -254,11 +262,8 @@ def remedy(error: BaseException, otherwise: str = "once it works again, the same
             "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed the server's, and "
             "MLFLOW_TRACKING_URI to a name that is in it"
         )
-    if isinstance(error, ssl.SSLError) or (isinstance(error, OSError) and "TLS" in text):  # a file is not there
-        return (
-            "check MLFLOW_TRACKING_URI (http or https) and the files that MLFLOW_TRACKING_SERVER_CERT_PATH and "
-            "MLFLOW_TRACKING_CLIENT_CERT_PATH name"
-        )
+    if "_ssl.c" in text or (isinstance(error, OSError) and "TLS" in text):  # a file is not there
+        return CERTIFICATES
     return otherwise
 
 
@@ -270,7 +275,7 @@ def is_outage(error: Exception) -> bool:
 
 def reason(error: BaseException) -> str:
     """Return the first line of what was at the bottom of an error, such as `[Errno 111] Connection refused`."""
-    if refusal := REFUSALS.get(_status(error) or 0):
+    if refusal := _refusal(error):
         return refusal[0]
     error = _innermost(error)
     return shown((str(error).splitlines() or [type(error).__name__])[0][:300])
@@ -279,6 +284,11 @@ def reason(error: BaseException) -> str:
 def shown(text: str) -> str:
     """Return an address, or a text with one, without the user and password that may stand in it."""
     return re.sub(r"//[^/\s]*@", "//", text)
+
+
+def _refusal(error: BaseException) -> tuple[str, str] | None:
+    """Return what a server's refusal means and what to do about it; None for another error."""
+    return UNKNOWN_NAME if "Invalid Host header" in str(error) else REFUSALS.get(_status(error) or 0)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -27,6 +27,7 @@ from pipeline.mlflow_plugin import first_use_lock
 from pipeline.tracking.credentials import warn_of_unverified_server, without_credentials
 from pipeline.tracking.histories import Points, histories
 from pipeline.tracking.runs import (
+    CERTIFICATES,
     PROJECT,
     Run,
     RunWriter,
@@ -219,7 +220,7 @@ def connect() -> Store:
             f"MLFLOW_TRACKING_URI: a SQLite path must be absolute, got '{uri}'. "
             f"Use sqlite:///{Path.cwd() / uri.removeprefix('sqlite:///')} or unset it."
         )
-    warn_of_unverified_server()
+    warn_of_unverified_server(uri)
     mlflow.set_tracking_uri(uri)
     project_run = os.environ.pop("MLFLOW_RUN_ID", None)
     try:
@@ -228,7 +229,8 @@ def connect() -> Store:
             experiment_id = _experiment(client, uri)
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # ImportError: no driver for this database
         what = (reason(error) if uri.startswith("http") else shown(str(error).splitlines()[0][:300])).rstrip(".")
-        hint = remedy(error, otherwise="check MLFLOW_TRACKING_URI, or unset it")
+        hung_up = "Connection aborted" in what  # as servers do that expect TLS, or a certificate
+        hint = remedy(error, otherwise=CERTIFICATES if hung_up else "check MLFLOW_TRACKING_URI, or unset it")
         raise UserError(
             f"The tracking store {shown(uri)} cannot be used: {what}. {hint[0].upper()}{hint[1:]}."
         ) from error

@@ -5,14 +5,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.tracking.handover import CHECKPOINT, OWNER
+from pipeline.tracking.handover import CHECKPOINT
 from tests.conftest import environment
 from tests.processes import Running, start_pipeline
 from tests.servers import mlflow_server, postgres, postgres_installed
@@ -139,33 +140,39 @@ def test_a_stopped_suite_goes_on(alone: Path, tmp_path: Path) -> None:
     assert measured(tmp_path / "suite") == measured(alone)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster of a head without room for cells and two nodes with folders of their own."""
+
+    address: str
+    folders: tuple[Path, Path]
+    kill: Callable[[int], None]
+
+
 @pytest.fixture
-def two_nodes(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
-    """Give a Ray cluster of a head without room for cells and two nodes with folders of their own."""
-    ray = pytest.importorskip("ray")
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
     utils = pytest.importorskip("ray.cluster_utils")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for number in range(2):
-        cluster.add_node(num_cpus=2, env_vars={"GAN_NODE_DIRECTORY": str(tmp_path / f"node-{number}")})
-    cluster.wait_for_nodes()
-    yield cluster
-    cluster.shutdown()
-    ray.shutdown()
+    made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    folders = tmp_path / "node-0", tmp_path / "node-1"
+    nodes = [made.add_node(num_cpus=2, env_vars={"GAN_NODE_DIRECTORY": str(folder)}) for folder in folders]
+    made.wait_for_nodes()
+    yield Cluster(made.address, folders, lambda number: made.remove_node(nodes[number], allow_graceful=False))
+    made.shutdown()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not postgres_installed(), reason="PostgreSQL is not installed")
-def test_a_node_dies_and_the_table_is_that_of_one_machine(alone: Path, tmp_path: Path, two_nodes: object) -> None:
+def test_a_node_dies_and_the_table_is_that_of_one_machine(alone: Path, tmp_path: Path, cluster: Cluster) -> None:
     """Eight cells, four at a time, on two nodes, with a tracking server on PostgreSQL between them."""
     folder = tmp_path / "suite"
     with postgres(tmp_path / "postgres") as backend, mlflow_server(backend, tmp_path / "server", workers=2) as server:
         running = begin(
-            folder, "--executor", "ray", "--address", two_nodes.address, "--share-every", "1",  # type: ignore[attr-defined]
+            folder, "--executor", "ray", "--address", cluster.address, "--share-every", "1",
             variables=server.client_variables | {"MLFLOW_EXPERIMENT_NAME": "cells"},
         )  # fmt: skip
         client = MlflowClient(server.uri)
-        victim = wait_for_shared_checkpoint(running, client, tmp_path)
-        two_nodes.remove_node(two_nodes.list_all_nodes()[victim], allow_graceful=False)  # type: ignore[attr-defined]
+        victim = node_with_shared_checkpoint(running, client, cluster)
+        cluster.kill(victim)
         errors = finish(running)
         assert "it goes on elsewhere" in errors
         assert "(attempt 2)" in errors
@@ -173,22 +180,20 @@ def test_a_node_dies_and_the_table_is_that_of_one_machine(alone: Path, tmp_path:
         assert all(CHECKPOINT not in tags for tags in trainings(client))  # nothing is left that nobody needs
     assert table(folder) == table(alone)
     assert measured(folder) == measured(alone)
-    other = tmp_path / f"node-{2 - victim}"  # the head is node 0 of the list
-    assert "fetching the checkpoint of step" in "".join(file.read_text() for file in other.glob("logs/*.log"))
+    logs = "".join(file.read_text() for file in cluster.folders[1 - victim].glob("logs/*.log"))
+    assert "fetching the checkpoint of step" in logs
     assert not (folder / "mlruns").exists()
 
 
-def wait_for_shared_checkpoint(running: Running, client: MlflowClient, folder: Path) -> int:
-    """Return the number of a node that has a training whose checkpoint is in the store and that goes on."""
+def node_with_shared_checkpoint(running: Running, client: MlflowClient, cluster: Cluster) -> int:
+    """Return the number of a node that is training what has a checkpoint in the store, once there is one."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and running.returncode is None:
-        for run in client.search_runs(
-            [each.experiment_id for each in client.search_experiments()], "tags.stage = 'train'"
-        ):
-            if CHECKPOINT in run.data.tags and OWNER in run.data.tags and run.info.status == "RUNNING":
-                for number in range(2):
-                    if (folder / f"node-{number}" / "checkpoints" / run.info.run_id).exists():
-                        return number + 1
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        for run in client.search_runs(experiments, "tags.stage = 'train' and attributes.status = 'RUNNING'"):
+            for number, folder in enumerate(cluster.folders):
+                if CHECKPOINT in run.data.tags and (folder / "checkpoints" / run.info.run_id).exists():
+                    return number
         time.sleep(0.1)
     raise AssertionError(running.errors.read_text())
 
@@ -203,4 +208,3 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         assert running.wait() == 1
         (line,) = [line for line in running.errors.read_text().splitlines() if line.startswith("Error: ")]
         assert words in line
-

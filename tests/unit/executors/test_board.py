@@ -28,9 +28,9 @@ def cell(name: str, num_images: int = 1000) -> Cell:
 
 
 def shown(board: Board) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    console.print(board.table())
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    file = io.StringIO()
+    Console(file=file, width=120).print(board.table())
+    return file.getvalue()
 
 
 def test_the_remaining_time_goes_by_the_images_that_were_trained_here(clock: Clock) -> None:
