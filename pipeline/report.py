@@ -29,6 +29,7 @@ from pipeline.reporting.writing import files_of, set_document
 from pipeline.tracking import Stage, Store
 from pipeline.tracking.registry import register
 from pipeline.tracking.runs import COLOUR, DESCRIPTION
+from pipeline.tracking.tags import set_tags_of_runs
 from pipeline.workspace import CLAIMS, experiments_directory, installed_experiments
 
 INDEX = ".report.json"  # the names of the files, so that the next report can remove those that it does not write
@@ -168,12 +169,13 @@ def _log(files: dict[str, bytes], made: Report, store: Store, directory: Path) -
 
 def _decorate(made: Report, store: Store, run_id: str) -> None:
     """Give the runs the colours of the report's figures, and descriptions that link to the report."""
+    changed = {}
     for number, configuration in enumerate(made.results.configurations):
-        for training in configuration.trainings:
-            run = training.run
+        for run in (training.run for training in configuration.trainings):
             wanted = {COLOUR: style_of(number).colour, DESCRIPTION: run_page(run, run_id)}
-            if changed := {key: value for key, value in wanted.items() if run.tags.get(key) != value}:
-                store.writer(run.run_id).set_tags(changed)
+            if new := {key: value for key, value in wanted.items() if run.tags.get(key) != value}:
+                changed[run.run_id] = new
+    set_tags_of_runs(store.client, changed)
 
 
 def _register(made: Report, store: Store) -> list[str]:

@@ -59,10 +59,11 @@ def further(table: Table, fmt: Format) -> pd.DataFrame | None:
 
 def uncertainty(table: Table, fmt: Format) -> pd.DataFrame:
     """Return three kinds of uncertainty of the main metrics, kept apart: training, sampling, estimator."""
+    titles = {metric.name: fmt.escape(metric.title) for metric in table.metrics}
     lines = [
         {
             ROW: fmt.escape(row.label),
-            "metric": fmt.escape(metric.title),
+            "metric": titles[metric.name],
             "mean": _number(row.estimates[metric.name].mean, metric),
             "over training seeds": _number(row.estimates[metric.name].spread, metric),
             "over sampling seeds": _number(row.sampling.get(metric.name), metric),
@@ -136,10 +137,11 @@ def runs(results: Results, labels: Labels, fmt: Format) -> pd.DataFrame:
 def _written(table: Table, metrics: Sequence[Metric], fmt: Format) -> pd.DataFrame:
     best = {(verdict.metric.name, verdict.lowest) for verdict in table.verdicts if verdict.is_best}
     decimals = {metric.name: _decimals(metric, table.rows) for metric in metrics}
+    titles = {metric.name: metric.title for metric in metrics}
     lines = []
     for row in table.rows:
         values = {
-            metric.title: (fmt.best if (metric.name, row.label) in best else str)(
+            titles[metric.name]: (fmt.best if (metric.name, row.label) in best else str)(
                 fmt.escape(_cell(row.estimates.get(metric.name), metric, decimals[metric.name]))
             )
             for metric in metrics

@@ -44,8 +44,9 @@ def label(configurations: Sequence[Configuration]) -> Labels:
     for group in _alike(configurations, details):
         differing = _differing_fields(group)
         for each in group:
-            fields = [f"{name}={each.fields[name]}" for name in differing if name in each.fields]
-            details[key_of(each)] += [text for text in fields if text not in details[key_of(each)]]
+            fields = each.fields
+            texts = [f"{name}={fields[name]}" for name in differing if name in fields]
+            details[key_of(each)] += [text for text in texts if text not in details[key_of(each)]]
     alike = _alike(configurations, details)
     for group in alike:
         digits = _distinct_digits([each.config_hash for each in group])
@@ -55,7 +56,8 @@ def label(configurations: Sequence[Configuration]) -> Labels:
 
 
 def _changes(configuration: Configuration) -> list[str]:
-    return [f"{name}={configuration.fields[name]}" for name in sorted(configuration.overridden)]
+    fields = configuration.fields
+    return [f"{name}={fields[name]}" for name in sorted(configuration.overridden)]
 
 
 def _alike(configurations: Sequence[Configuration], details: Mapping[Key, Sequence[str]]) -> list[list[Configuration]]:

@@ -70,8 +70,9 @@ def build_report(store: Store, run_ids: Sequence[str], claims: Sequence[Claim]) 
     """
     results = read_results(store, run_ids)
     labels = label(results.configurations)
-    order = [row.label for table in build_tables(results, labels) for row in table.rows]
-    configurations = sorted(results.configurations, key=lambda each: order.index(labels.of(each)))
+    order = dict.fromkeys(row.label for table in build_tables(results, labels) for row in table.rows)
+    places = {name: place for place, name in enumerate(order)}
+    configurations = sorted(results.configurations, key=lambda each: places[labels.of(each)])
     results = dataclasses.replace(results, configurations=_with_curves(configurations, store))
     tables = build_tables(results, labels)
     groups = _groups(results.configurations, labels)

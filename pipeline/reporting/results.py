@@ -143,5 +143,6 @@ class Results:
 
 def clean(text: str) -> str:
     """Return a text of the store as one line without control characters."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(printable.split())
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(text.split())

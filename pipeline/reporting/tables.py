@@ -214,7 +214,8 @@ def row_of(configuration: Configuration, protocol_hash: str, label: str) -> Row:
 
 def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each entry, over those that have it."""
-    return {name: fmean(each[name] for each in values if name in each) for name in {n for each in values for n in each}}
+    names = dict.fromkeys(name for each in values for name in each)  # a set has another order in every process
+    return {name: fmean(each[name] for each in values if name in each) for name in names}
 
 
 def _state(training: Training, protocol_hash: str) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.dbmodels.models import SqlMetric
+from sqlalchemy import insert
 
 from gan.errors import UserError
 from pipeline.tracking import Run, Stage, Store, connect
@@ -141,7 +143,56 @@ def test_only_the_steps_that_were_asked_for(store: Store, stores: Stores) -> Non
 
 def test_more_runs_than_one_query_takes(store: Store, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RUNS_AT_ONCE", 2)
+    monkeypatch.setattr(module, "RUNS_OF_REQUEST", 2)
     assert without_nan(curves(store, stores.ids, [X, Y])) == without_nan(CURVES)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 8, 13])
+def test_an_answer_that_ends_anywhere_is_made_whole(stores: Stores, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """The server ends its answers at the number of points that it is told: within a run, between two, or at the end."""
+    monkeypatch.setattr(module, "POINTS_OF_ANSWER", most)
+    assert without_nan(curves(stores.server, stores.ids, [X, Y])) == without_nan(CURVES)
+
+
+@pytest.mark.parametrize("address", ["/ajax-api/2.0/mlflow/metrics/missing", "/", "/version"])
+def test_a_server_that_answers_for_one_curve_only(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """404, a page, a text."""
+    monkeypatch.setattr(module, "BULK", address)
+    assert without_nan(curves(stores.server, stores.ids, [X, Y])) == without_nan(CURVES)
+    some: dict[str, Curves] = {name: {} for name in stores.ids} | {
+        "odd": {X: [(20, -math.inf), (40, 7.0)]},
+        "both": {X: [(20, -0.25)]},
+        "last": {X: [(20, 8.0)]},
+    }
+    assert curves(stores.server, stores.ids, [X, "curve/unknown"], [40, 20]) == some
+
+
+def test_more_runs_and_points_than_the_server_s_limits(stores: Stores) -> None:
+    """100 runs and 25,000 points in an answer: one curve alone is longer, and so are those of 100 runs together."""
+    long, wide = "curve/long", "curve/wide"
+    sizes = {long: [*range(60), 26_000], wide: [300] * 120}
+    client = stores.database.client
+    runs = [client.create_run(stores.database.experiment_id).info.run_id for _ in range(120)]
+    random = np.random.default_rng(0)
+    rows = [
+        {"run_uuid": run_id, "key": metric, "step": step, "value": float(random.normal()), "timestamp": 7}
+        | {"is_nan": step % 50 == 3}
+        for metric, numbers in sizes.items()
+        for run_id, number in zip(runs, numbers, strict=False)
+        for step in range(number)
+    ]
+    with client._tracking_client.store.engine.begin() as connection:
+        connection.execute(insert(SqlMetric), rows)
+    ours, theirs = (store.histories(runs, [long, wide]) for store in (stores.database, stores.server))
+    for metric, numbers in sizes.items():
+        assert [len(ours[run_id].get(metric, ())) for run_id in runs] == numbers + [0] * (len(runs) - len(numbers))
+    assert list(ours) == list(theirs) == runs
+    for run_id in runs:
+        assert ours[run_id].keys() == theirs[run_id].keys()
+        for metric, table in ours[run_id].items():
+            np.testing.assert_array_equal(table, theirs[run_id][metric])
 
 
 @pytest.fixture(params=["database", "server", "server's own artifacts"])

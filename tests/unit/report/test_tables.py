@@ -51,6 +51,15 @@ def test_columns_are_what_was_measured_main_ones_first() -> None:
     }
 
 
+def test_numbers_come_in_one_order_in_every_process() -> None:
+    """Sets of texts do not: the same store would not give the same bytes."""
+    names = [f"kind_{number}" for number in range(20)]
+    spreads = dict.fromkeys(names, 1.0)
+    one = Training(run(seed="0"), {"p": Measured("p", PROTOCOL, 100, {"fid": 1.0}, spreads, spreads)})
+    (table,) = tables(Configuration("a", "h", [one]))
+    assert list(table.rows[0].sampling) == list(table.rows[0].errors) == names
+
+
 def test_three_kinds_of_uncertainty_stand_apart() -> None:
     runs = [
         Training(
