@@ -8,6 +8,7 @@ the rest takes, times the jobs: the time of a slot that is lost for training.
 
 import json
 import logging
+import multiprocessing
 import os
 import tempfile
 import time
@@ -40,30 +41,34 @@ class Times(Board):
         self.ends = [*getattr(self, "ends", []), time.perf_counter()]
 
 
+def measure(executor: str, num_cells: int, jobs: int) -> tuple[float, float]:
+    """Return the seconds until the first cell is done, and the slot's seconds of each of the rest."""
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        os.environ["GAN_NODE_DIRECTORY"] = str(Path(folder, "node"))
+        workspace, store = Workspace(), connect()
+        dataset = prepare(name="tiny", num_images=8, root=workspace.data)
+        cells = [Cell(f"cell {number}", dataset.name, ()) for number in range(num_cells)]
+        board = Times(cells)
+        execution = Execution(executor, jobs=jobs, cpus=1, address="local")
+        began = time.perf_counter()
+        with EXECUTORS[executor](execution, device="cpu", store=store, workspace=workspace) as run:
+            run(cells, board)
+        os.chdir(Path(folder).parent)
+    return board.ends[0] - began, (board.ends[-1] - board.ends[0]) * jobs / (num_cells - 1)
+
+
 @click.command()
 @click.option("--cells", "num_cells", type=click.IntRange(min=2), default=200, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(num_cells: int, jobs: int, json_path: Path | None) -> None:
     """Time both executors."""
-    logging.disable(logging.INFO)
     result: dict[str, dict[str, float]] = {}
-    home = Path.cwd()
-    for executor, context in EXECUTORS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            os.environ["GAN_NODE_DIRECTORY"] = str(Path(folder, "node"))
-            workspace, store = Workspace(), connect()
-            dataset = prepare(name="tiny", num_images=8, root=workspace.data)
-            cells = [Cell(f"cell {number}", dataset.name, ()) for number in range(num_cells)]
-            board = Times(cells)
-            execution = Execution(executor, jobs=jobs, cpus=1, address="local")
-            began = time.perf_counter()
-            with context(execution, device="cpu", store=store, workspace=workspace) as run:
-                run(cells, board)
-            os.chdir(home)
-        first = board.ends[0] - began
-        rest = (board.ends[-1] - board.ends[0]) * jobs / (num_cells - 1)
+    for executor in EXECUTORS:
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            first, rest = process.apply(measure, (executor, num_cells, jobs))
         result[executor] = {"first_seconds": first, "cell_seconds": rest}
         click.echo(
             f"{executor}: first cell after {first:.1f} s, then {rest:.3f} s a cell ({num_cells} cells, {jobs} jobs)"
