@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import psutil
+from cell_materials import Materials, Pace
 from requests_seen import KINDS, QUICK, Recorder, Request
-from simulated_cell import Materials, Pace, SimulatedTraining, live, simulated_cell, without_computing
+from simulated_cell import SimulatedTraining, live, simulated_cell, without_computing
 
 from gan.errors import UserError
 from pipeline.tracking import connect

@@ -55,7 +55,7 @@ class Recorder:
                 self._add(request, response, started)
             return response
 
-        requests.Session.send = recorded  # type: ignore[method-assign]
+        requests.Session.send = recorded  # type: ignore[assignment, method-assign]
 
     def _add(self, request: requests.PreparedRequest, response: requests.Response | None, started: float) -> None:
         seconds = time.monotonic() - started

@@ -23,18 +23,10 @@ from typing import Any
 import click
 import pandas as pd
 import torch
+from cell_materials import Materials, Pace, make_materials
 from cells_at_once import Level, at_once, processor_seconds
 from requests_seen import SIGNS, Recorder, Request
-from simulated_cell import (
-    PARTS,
-    HurriedTraining,
-    Materials,
-    Pace,
-    live,
-    make_materials,
-    simulated_cell,
-    without_computing,
-)
+from simulated_cell import PARTS, HurriedTraining, live, simulated_cell, without_computing
 
 from pipeline.tracking import connect
 

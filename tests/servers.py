@@ -64,7 +64,17 @@ def postgres(directory: Path, *, durable: bool = False) -> Iterator[str]:
             "initdb", "--pgdata", str(cluster), "--username=postgres", f"--pwfile={password_file}",
             "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync", account=account,
         )  # fmt: skip
-        settings = ["-h", HOST, "-p", str(port), "-c", "unix_socket_directories=", *([] if durable else NOT_DURABLE)]
+        settings = [
+            "-h",
+            HOST,
+            "-p",
+            str(port),
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            "max_connections=400",
+            *([] if durable else NOT_DURABLE),
+        ]
         process = subprocess.Popen(
             [str(postgres_program("postgres")), "-D", str(cluster), *settings],
             cwd="/", stdin=subprocess.DEVNULL, stdout=stack.enter_context(log.open("ab")), stderr=subprocess.STDOUT,
@@ -230,7 +240,7 @@ def server_variables(backend: str) -> dict[str, str]:
     return {
         "MLFLOW_BACKEND_STORE_URI": backend,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "2",
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "40",
     }
 
 

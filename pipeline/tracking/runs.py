@@ -270,7 +270,8 @@ def remedy(error: BaseException, otherwise: str = "once it works again, the same
 def is_outage(error: Exception) -> bool:
     """Tell whether the same request may succeed later; no access and deleted runs are answers (4xx), not outages."""
     status = _status(error)
-    return status is None or status >= 500 or status in (408, 429)
+    busy = "QueuePool limit" in str(error)  # of a server without a free connection to its database: MLflow says 400
+    return busy or status is None or status >= 500 or status in (408, 429)
 
 
 def reason(error: BaseException) -> str:

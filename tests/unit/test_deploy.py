@@ -95,7 +95,7 @@ def test_what_the_job_runs_exists(documents: Mapping[str, Any]) -> None:
     shell, option, script = shlex.split(documents["RayJob"]["spec"]["entrypoint"])
     assert (shell, option) == ("sh", "-c")
     enter, command = script.split(" && exec ")
-    assert enter == "cd /work"
+    assert enter == "cd /suite"
     require_options(command)
 
 
