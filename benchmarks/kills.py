@@ -56,7 +56,8 @@ PLACES = [
 ]
 SECONDS = re.compile(r"(^|[_/ ])seconds($|[_/])|images_per_second")  # names of what depends on the time it took
 DRAWN_OVER_SECONDS = re.compile(r"curves-.*\.png")
-UNSTABLE_TAGS = ("content",)  # of a report: the digest of its files, which have ids and seconds in them
+# content: of a report, the digest of its files, which have ids and seconds in them. checkpoints_at: which folder.
+UNSTABLE_TAGS = ("content", "checkpoints_at")
 MOMENT = re.compile(r"\+timestamp\+\d+\+[0-9a-f-]{36}")  # in the names of grids
 
 Place = tuple[str, int]
@@ -240,6 +241,7 @@ def run_marked(marks: Path) -> None:
     """Run the command in this process, the leader of a new group; note when its stages begin and end."""
     os.setsid()
     tempfile.tempdir = None  # as in a new process: TMPDIR says which
+    import pipeline.cells
     import pipeline.run
     import pipeline.train
     from pipeline.cli import main as run_command
@@ -258,10 +260,11 @@ def run_marked(marks: Path) -> None:
 
         return run
 
-    stages = {"prepare": "prepare", "floor": "evaluate_real", "train": "train", "sample": "sample"}
-    stages |= {"evaluate": "evaluate", "report": "report"}
+    stages = {"floor": "evaluate_real", "train": "train", "sample": "sample", "evaluate": "evaluate"}
     for stage, name in stages.items():
-        setattr(pipeline.run, name, marked(stage, getattr(pipeline.run, name)))
+        setattr(pipeline.cells, name, marked(stage, getattr(pipeline.cells, name)))
+    for name in ("prepare", "report"):
+        setattr(pipeline.run, name, marked(name, getattr(pipeline.run, name)))
     pipeline.train.publish = marked("publish", pipeline.train.publish)  # type: ignore[attr-defined]
     mark("store", "begin")
     sys.argv = ["pipeline", *COMMAND]

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import socket
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -38,6 +40,7 @@ from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
 
 DEFAULT_DATASET = "avatars"
+PLACE = "checkpoints_at"  # tag: which folder of which machine a run was begun in
 KEPT = (
     "The last checkpoint is kept: the same command goes on from it once the device is back, or on another one with "
     "--device cpu or cuda:N and --precision {precision}."
@@ -94,6 +97,11 @@ class _Plan:
             "device": describe(self.device),
             "health": "",
         }
+
+
+def _place_of(checkpoints: Path) -> str:
+    """Return a short name of a folder of this machine, to tell it from those of others."""
+    return hash_of([socket.gethostname(), uuid.getnode(), str(checkpoints.resolve())])[:12]
 
 
 def train(
@@ -197,7 +205,7 @@ def _open(
     run = held.enter_context(
         store.open_run(
             name=f"{plan.config.variant}-s{plan.seed}",
-            tags=plan.tags | owner,
+            tags=plan.tags | owner | {PLACE: _place_of(workspace.checkpoints)},
             resume=earlier.run_id if earlier else None,
         )
     )
@@ -320,7 +328,9 @@ def _resumable(earlier: Run | None, store: Store, workspace: Workspace, sharing:
         return None
     directory = workspace.checkpoints / earlier.run_id
     shared = sharing is not None and OWNER in earlier.tags
-    if not shared and not directory.exists():
+    # killed between the two: its run is there, the folder not yet
+    hardly_begun = earlier.tags.get(PLACE) == _place_of(workspace.checkpoints) and not earlier.metrics
+    if not (shared or hardly_begun or directory.exists()):
         return None
     try:
         with in_use(directory, earlier):

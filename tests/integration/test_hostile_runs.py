@@ -166,17 +166,19 @@ def test_the_dataset_of_a_run_is_a_name(trained: str, root: Path, store: Store) 
 @pytest.mark.parametrize("save", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))])
 def test_a_generator_that_was_replaced_by_a_payload_is_not_run(save, root: Path, store: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     marker = tmp_path / "written"
+    dataset = prepare(name="tiny", num_images=8, root=tmp_path / "data", progress=False)
+    trained_on = {"dataset": "tiny", "dataset_digest": dataset.digest}
+    workspace, options = Workspace(datasets=tmp_path / "data"), Options(num_samples=2, device="cpu")
     for artifact in (GENERATOR, BEST_GENERATOR):
         file = tmp_path / Path(artifact).name
         save({"format": 1, "step": 1, "config": {}, "weights": Payload(marker)}, file)
-        with store.open_run(
-            name="payload", tags=honest("wgan", seed="7") | {"dataset": "tiny", "best_step": "3"}
-        ) as run:
+        tags = honest("wgan", seed="7") | trained_on | {"best_step": "3"}
+        with store.open_run(name="payload", tags=tags) as run:
             run.log_file(file, str(Path(artifact).parent))
             run.log_file(file, str(Path(GENERATOR).parent)) if artifact != GENERATOR else None
         for act in (
             lambda run_id=run.run_id: sample(run_id, store=store, num=1, directory=tmp_path),
-            lambda run_id=run.run_id: evaluate(run_id, Options(num_samples=2), store=store, workspace=Workspace()),
+            lambda run_id=run.run_id: evaluate(run_id, options, store=store, workspace=workspace),
         ):
             with pytest.raises(UserError, match=r"\.pt: (is damaged|does not exist)|has no artifact") as refused:
                 act()

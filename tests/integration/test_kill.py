@@ -1,5 +1,6 @@
 """Killed by SIGKILL again and again, also while a checkpoint is written: the result is that of an undisturbed run."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 from torch import Tensor
 
 import gan.training
+import pipeline.train
 from pipeline.tracking import connect
 from pipeline.train import train
 from pipeline.workspace import Workspace
@@ -30,6 +32,12 @@ def train_here(variant: str) -> None:
     overrides = ["batch_size=4", f"max_steps={STEPS}", "precision=fp32"]
     store = connect()
     train(variant, store=store, workspace=Workspace(), data="tiny", overrides=overrides, show_progress=False)
+
+
+def die_before_the_folder(variant: str) -> None:
+    """Train, and die between the run, which the tracking store then has, and the folder of its checkpoints."""
+    pipeline.train.in_use = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, attr-defined]
+    train_here(variant)
 
 
 def begin(folder: Path, variant: str) -> Running:
@@ -128,3 +136,14 @@ def test_a_training_killed_at_random_moments_is_undisturbed_bit_for_bit(
     assert [step for step, _ in curves["train/loss_discriminator"]] == list(range(1, STEPS + 1))
     assert grids == expected_grids
     assert not is_writing(folder)  # what the kills left half written is removed
+
+
+def test_a_run_whose_folder_was_never_made_is_gone_on_with(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(data)
+    running = start(die_before_the_folder, "dcgan", cwd=tmp_path, logs=tmp_path / "logs", environment=environment())
+    assert running.wait() == -signal.SIGKILL
+    assert not (tmp_path / "checkpoints").exists()
+    finish(tmp_path, "dcgan")
+
+    _, curves, _ = outcome(tmp_path)  # of the only training
+    assert [step for step, _ in curves["train/loss_discriminator"]] == list(range(1, STEPS + 1))
