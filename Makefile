@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint types conda lock clean
+SUITE ?= reports
+ON = $(if $(DATA),--data $(DATA))
+
+.PHONY: help demo results test lint types conda lock clean
 
 help:                       ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile
@@ -13,6 +16,11 @@ demo: $(VENV)/.installed    ## install, run the demo suite, print the table and 
 
 test: $(VENV)/.dev          ## install, pass the tests
 	$(BIN)/python -m pytest
+
+results: $(VENV)/.installed ## run SUITE (on DATA), publish it in experiments/results, show it in the README
+	$(BIN)/pipeline run $(SUITE) $(ON)
+	$(BIN)/pipeline report --suite $(SUITE) $(ON) --publish
+	$(BIN)/python docs/results.py $(SUITE)
 
 lint: $(VENV)/.dev          ## style
 	$(BIN)/ruff check .

@@ -187,6 +187,14 @@ def evaluate(
 @cli.command(cls=StageCommand)
 @click.option("--out", "directory", type=FILE, metavar="DIR", help="Where to write [default: reports/].")
 @click.option("--run", "run_ids", multiple=True, metavar="ID", help="Only these trainings; repeat it for several.")
+@click.option("--suite", metavar="SUITE", help="Only the trainings of this suite; what is missing of it is said.")
+@click.option("--data", metavar="NAME", help="With --suite: the dataset it ran on, if not the suite's own.")
+@click.option(
+    "--publish",
+    is_flag=True,
+    help="With --suite: for a repository, with no image of the dataset and no report.html "
+    "[default folder: experiments/results/SUITE].",
+)
 @click.option(
     "--compare", nargs=2, metavar="A B", help="Instead: what differs between two runs or rows (id, variant or label)."
 )
@@ -194,31 +202,40 @@ def evaluate(
 @click.option("--claims", type=FILE, metavar="FILE", help="Claims and their rules [default: experiments/claims.yaml].")
 @click.option(
     "--training-images/--no-training-images", default=True, show_default=True,
-    help="Show the training images that are nearest to generated ones; without them the report can be published.",
+    help="Show the training images that are nearest to generated ones.",
 )  # fmt: skip
 @register_option
 def report(
-    directory: Path | None, run_ids: tuple[str, ...], compare: tuple[str, str] | None, one_table: bool,
-    claims: Path | None, training_images: bool, register_best: bool,
+    directory: Path | None, run_ids: tuple[str, ...], suite: str | None, data: str | None, publish: bool,
+    compare: tuple[str, str] | None, one_table: bool, claims: Path | None, training_images: bool, register_best: bool,
 ) -> None:  # fmt: skip
     """Write the report: tables, curves, pictures and verdicts, from the tracking store.
 
     reports/ then has report.md, report.html (one file, all pictures inside), tables.tex, results.json and CSV files.
     """
     from pipeline import report as stage
+    from pipeline.reporting.suites import find_suite
     from pipeline.tracking import connect, ui_hint
 
+    if suite is None and (publish or data is not None):
+        raise UserError(f"--{'publish' if publish else 'data'}: goes with --suite SUITE, which was not given. Add it.")
+    if suite is not None and run_ids:
+        raise UserError("--suite and --run: either selects the trainings, got both. Leave one of them out.")
     store = connect()
-    directory = directory or Workspace().reports
+    chosen = find_suite(suite, store, data) if suite is not None else None
+    run_ids = tuple(chosen.run_ids) if chosen and compare else run_ids
+    directory = directory or (
+        Path("experiments", "results", chosen.name) if chosen and publish else Workspace().reports
+    )
     if compare is not None:
         done = stage.compare(*compare, store=store, directory=directory, run_ids=run_ids)
         click.echo(f"{done.text}\n\n{short_path(done.markdown)}")
         return
     result = stage.report(
-        store=store, directory=directory, run_ids=run_ids, claims=claims, one_table=one_table,
-        training_images=training_images, register_best=register_best,
+        store=store, directory=directory, run_ids=run_ids, suite=chosen, claims=claims, one_table=one_table,
+        training_images=training_images, publish=publish, register_best=register_best,
     )  # fmt: skip
-    click.echo(f"{result.text}\n\n{short_path(result.markdown)}\n{short_path(result.html)}\n{ui_hint(store)}")
+    click.echo("\n".join([f"{result.text}\n", *map(short_path, result.pages), ui_hint(store)]))
     if result.unregistered:
         raise UserError(result.unregistered)
 
@@ -271,7 +288,7 @@ def run(
         directory=directory or workspace.reports, register_best=register_best,
     )  # fmt: skip
     written = result.report
-    click.echo(f"{written.text}\n\n{short_path(written.markdown)}\n{short_path(written.html)}\n{ui_hint(store)}")
+    click.echo("\n".join([f"{written.text}\n", *map(short_path, written.pages), ui_hint(store)]))
     if written.unregistered:
         raise UserError(written.unregistered)
     if result.failed:

@@ -14,7 +14,7 @@ from pipeline import __version__
 from pipeline.reporting.champion import RULE, champions
 from pipeline.reporting.claims import load_claims
 from pipeline.reporting.comparison import compare_sides, find_side
-from pipeline.reporting.formats import MARKDOWN, PLAIN
+from pipeline.reporting.formats import HTML, MARKDOWN, PLAIN
 from pipeline.reporting.frames import written
 from pipeline.reporting.illustrations import illustrate
 from pipeline.reporting.labels import label
@@ -24,6 +24,7 @@ from pipeline.reporting.reading import read_results
 from pipeline.reporting.results import FINISHED, clean
 from pipeline.reporting.run_page import run_page
 from pipeline.reporting.sentences import sentences
+from pipeline.reporting.suites import Suite
 from pipeline.reporting.tables import Table
 from pipeline.reporting.writing import files_of, set_document
 from pipeline.tracking import Stage, Store
@@ -43,17 +44,22 @@ log = logging.getLogger(__name__)
 class Written:
     """A report on disk.
 
-    text: its tables for a terminal. run_id: the run of the tracking store that holds the files. unregistered: why no
-    model was registered although that was asked for, "" otherwise.
+    html: None where it is for a repository. text: its tables for a terminal. run_id: the run of the tracking store that
+    holds the files. unregistered: why no model was registered although that was asked for, "" otherwise.
     """
 
     report: Report
     directory: Path
     markdown: Path
-    html: Path
+    html: Path | None
     text: str
     run_id: str
     unregistered: str = ""
+
+    @property
+    def pages(self) -> Sequence[Path]:
+        """What people read."""
+        return [page for page in (self.markdown, self.html) if page is not None]
 
 
 def report(
@@ -61,13 +67,17 @@ def report(
     store: Store,
     directory: Path,
     run_ids: Sequence[str] = (),
+    suite: Suite | None = None,
     claims: Path | None = None,
     one_table: bool = False,
     training_images: bool = True,
+    publish: bool = False,
     register_best: bool = False,
 ) -> Written:
     """Write a report on all trainings of the store, or on some of them, as Markdown, HTML, LaTeX, CSV and JSON.
 
+    run_ids, suite: only these trainings. publish: what can lie in a public repository: no image of the dataset, and no
+    report.html, which would hold all pictures once more.
     claims: a YAML file with claims and the rules that decide them, instead of experiments/claims.yaml. one_table:
     refuse rows of different protocols. training_images: also pictures in which images of the dataset are seen. The same
     store gives the same bytes. The files are artifacts of a run of their own as well. register_best: register the best
@@ -76,14 +86,16 @@ def report(
     Raises UserError where there is no training, an id is no training's, the claims are not valid or the folder cannot
     be written.
     """
-    made = build_report(store, run_ids, load_claims(_claims(claims)))
+    made = build_report(store, run_ids, load_claims(_claims(claims)), suite)
     for run, reason in made.results.refused:
         log.warning("run %s (%s) is refused: %s", run.run_id, clean(run.name), reason)
     if one_table:
         require_one_table(made.tables)
-    options = [*(["--claims", str(claims)] if claims else []), *([] if training_images else ["--no-training-images"])]
-    command = _command(run_ids, options)
-    files = files_of(made, illustrate(made, store, training_images=training_images), command, SOFTWARE)
+    options = [*(suite.options if suite else []), *(["--claims", str(claims)] if claims else [])]
+    options += ["--publish"] if publish else [] if training_images else ["--no-training-images"]
+    pictures = illustrate(made, store, training_images=training_images and not publish)
+    formats = (MARKDOWN,) if publish else (MARKDOWN, HTML)
+    files = files_of(made, pictures, _command(run_ids, options), SOFTWARE, formats)
     with storage_errors(directory):
         _write(files, directory)
     run_id = _log(files, made, store, directory)
@@ -91,7 +103,8 @@ def report(
     registered = _register(made, store) if register_best else []
     text = "\n\n".join([*(plain(table) for table in made.tables), *registered])
     missing = f"--register: no healthy run was measured. The rule: {RULE}" if register_best and not registered else ""
-    return Written(made, directory, directory / "report.md", directory / "report.html", text, run_id, missing)
+    html = None if publish else directory / "report.html"
+    return Written(made, directory, directory / "report.md", html, text, run_id, missing)
 
 
 @dataclass(frozen=True)

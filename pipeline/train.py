@@ -25,6 +25,8 @@ from gan.training import Evaluation, Outcome
 from gan.training import train as train_gan
 from pipeline.config import dump_yaml, load_experiment
 from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.environments import with_environment
+from pipeline.host import environment_of
 from pipeline.identity import changed_fields, config_hash_of, hash_of
 from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
@@ -34,7 +36,7 @@ from pipeline.run_lock import in_use
 from pipeline.selection import Selection, evaluation_of, selection_steps
 from pipeline.sharing.checkpoints import SharedCheckpoints, Sharing, fetch
 from pipeline.signals import graceful_stop
-from pipeline.tracking import CONFIG, BackgroundOutbox, Run, RunWriter, Stage, Store
+from pipeline.tracking import CONFIG, ENVIRONMENTS, BackgroundOutbox, Run, RunWriter, Stage, Store
 from pipeline.tracking.handover import OWNER, Lease, forget_checkpoint, owned, require_free
 from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
@@ -202,10 +204,15 @@ def _open(
         if sharing is not None:
             fetch(store, earlier, workspace.checkpoints / earlier.run_id)
     owner = {OWNER: owned(sharing.token)} if sharing is not None else {}
+    known = earlier.tags.get(ENVIRONMENTS, "") if earlier is not None else ""
+    place = {
+        PLACE: _place_of(workspace.checkpoints),
+        ENVIRONMENTS: with_environment(known, environment_of(plan.device, store.code_commit)),
+    }
     run = held.enter_context(
         store.open_run(
             name=f"{plan.config.variant}-s{plan.seed}",
-            tags=plan.tags | owner | {PLACE: _place_of(workspace.checkpoints)},
+            tags=plan.tags | owner | place,
             resume=earlier.run_id if earlier else None,
         )
     )

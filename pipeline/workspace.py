@@ -43,7 +43,8 @@ CLAIMS = "claims.yaml"  # of the experiments' folder: no variant
 def experiments_directory() -> Path:
     """Return the folder of the experiments: the working directory's own, else the one that is installed."""
     own = Path.cwd() / "experiments"
-    return own if own.is_dir() else installed_experiments()
+    has_any = next(own.rglob("*.yaml"), None) is not None  # published results alone are no experiments
+    return own if has_any else installed_experiments()
 
 
 def installed_experiments() -> Path:

@@ -9,12 +9,22 @@ import pandas as pd
 from pipeline.metrics.names import BEST_PREFIX, KINDS, header_of, kind_of
 from pipeline.reporting.candidates import Wording
 from pipeline.reporting.formats import Format
-from pipeline.reporting.frames import at_equal_effort, further, runs, steadiness, uncertainty, verdicts, written
+from pipeline.reporting.frames import (
+    at_equal_effort,
+    environments,
+    further,
+    runs,
+    steadiness,
+    uncertainty,
+    verdicts,
+    written,
+)
 from pipeline.reporting.illustrations import Illustrations, Picture
 from pipeline.reporting.model import CURVES, Group, Report, differences, in_words
 from pipeline.reporting.plots import Plot
 from pipeline.reporting.sentences import sentences
 from pipeline.reporting.stability import MEASURES
+from pipeline.reporting.suites import Suite
 from pipeline.reporting.tables import Table
 
 HOW_TO_READ = (
@@ -79,7 +89,8 @@ def compose(report: Report, illustrations: Illustrations, fmt: Format, command: 
     """Return the whole report."""
     protocols = len(report.results.protocols)
     num_runs = sum(len(each.trainings) for each in report.results.configurations)
-    summary = [
+    summary = [*(_of_suite(report.suite, fmt) if report.suite else [])]
+    summary += [
         f"{_count(num_runs, 'training run')}, {_count(len(report.results.configurations), 'configuration')}, "
         f"{_count(protocols, 'protocol')}."
     ]
@@ -95,11 +106,31 @@ def compose(report: Report, illustrations: Illustrations, fmt: Format, command: 
             _group_section(group, number, illustrations.plots[number], fmt)
             for number, group in enumerate(report.groups)
         ),
+        *_environment_section(report, fmt),
         Section("Runs", "runs", [_grid(runs(report.results, report.labels, fmt), fmt), Block("text", STILL_RUNNING)]),
         Section("How to read the tables", "how-to-read", [Block("bullets", items=list(map(fmt.escape, HOW_TO_READ)))]),
     ]
     made = f"Made by {fmt.code(command)}, {fmt.escape(software)}."
     return Document("GAN benchmark", summary, [each for each in sections if each.blocks], made)
+
+
+def _of_suite(suite: Suite, fmt: Format) -> Iterator[str]:
+    """Say which suite it is, and what is missing of it."""
+    yield f"{fmt.strong(fmt.escape(suite.title))} (suite {fmt.code(suite.name)}) on {fmt.escape(suite.data)}."
+    if suite.missing:
+        yield (
+            f"Not finished: {len(suite.missing)} of {suite.num_trainings} trainings, "
+            f"{fmt.escape(', '.join(suite.missing))}. {fmt.code(suite.run_command)} does the rest."
+        )
+
+
+def _environment_section(report: Report, fmt: Format) -> list[Section]:
+    """Show where the trainings that count were computed."""
+    frame = environments(report.results, fmt)
+    if frame.empty:
+        return []
+    note = Block("text", "Seconds, and the last bits, can be compared within one environment only.")
+    return [Section("Where it was computed", "environments", [note, _grid(frame, fmt)])]
 
 
 def _table_section(table: Table, report: Report, fmt: Format) -> Section:

@@ -134,6 +134,22 @@ def runs(results: Results, labels: Labels, fmt: Format) -> pd.DataFrame:
     return pd.DataFrame([{key: fmt.escape(value) for key, value in line.items()} for line in lines])
 
 
+def environments(results: Results, fmt: Format) -> pd.DataFrame:
+    """Return where the trainings that count were computed: a column for each environment, a line for each field."""
+    columns = {
+        name: {**each.environment, "runs": ", ".join(run.name for run in each.runs)}
+        for name, each in results.environments.items()
+    }
+    fields = dict.fromkeys(key for column in columns.values() for key in column)
+    return pd.DataFrame(
+        [
+            {"field": fmt.escape(key)}
+            | {name: fmt.escape(column.get(key, NOTHING)) for name, column in columns.items()}
+            for key in fields
+        ]
+    )
+
+
 def _written(table: Table, metrics: Sequence[Metric], fmt: Format) -> pd.DataFrame:
     best = {(verdict.metric.name, verdict.lowest) for verdict in table.verdicts if verdict.is_best}
     decimals = {metric.name: _decimals(metric, table.rows) for metric in metrics}

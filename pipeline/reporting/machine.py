@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.reporting.claims import PLAIN
 from pipeline.reporting.frames import REAL
-from pipeline.reporting.model import Report
+from pipeline.reporting.model import CURVES, Report
 from pipeline.reporting.numbers import Estimate
 from pipeline.reporting.results import Measured, clean
 from pipeline.reporting.tables import COSTS, Row, Table
@@ -26,8 +26,22 @@ def csv_files(report: Report) -> dict[str, str]:
         files = {"table": f"table-{table.name}.csv", "runs": f"runs-{table.name}.csv"}
         protocol = {key: clean(value) if isinstance(value, str) else value for key, value in table.protocol.items()}
         index.append({"protocol": table.name, **files, **protocol})
+    frames["curves.csv"] = curves(report)
     frames["protocols.csv"] = pd.DataFrame(index).convert_dtypes()
     return {name: _inert(frame).to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+
+
+def curves(report: Report) -> pd.DataFrame:
+    """Return every point that was measured during the trainings, a line each."""
+    lines = [
+        (report.labels.of(each), training.run.run_id, training.seed, name.removeprefix(CURVES), int(step), float(value))
+        for each in report.results.configurations
+        for training in each.trainings
+        for name, curve in sorted(training.curves.items())
+        if name.startswith(CURVES)
+        for step, value in zip(curve.steps, curve.values, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=["row", "run_id", "seed", "metric", "step", "value"])
 
 
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:
@@ -72,6 +86,10 @@ def json_text(report: Report, software: str) -> str:
             for each in report.results.configurations
             for training in each.trainings
         ],
+        "environments": {
+            name: {"environment": dict(each.environment), "runs": [run.run_id for run in each.runs]}
+            for name, each in report.results.environments.items()
+        },
         "duplicates": [{"run_id": run.run_id, "same_as": counted} for run, counted in report.results.duplicates],
         "refused": [{"run_id": run.run_id, "reason": reason} for run, reason in report.results.refused],
     }

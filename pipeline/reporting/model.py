@@ -18,6 +18,7 @@ from pipeline.reporting.reading import read_results
 from pipeline.reporting.results import Configuration, Results, Training
 from pipeline.reporting.sentences import evaluate_options
 from pipeline.reporting.stability import Stability, stability
+from pipeline.reporting.suites import Suite
 from pipeline.reporting.tables import DIVERSITY, Row, Table, build_tables
 from pipeline.tracking import Store
 
@@ -47,7 +48,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """All numbers of a report. claims: with the rules that decide them. candidates: their evidence, by table name."""
+    """All numbers of a report.
+
+    claims: with the rules that decide them. candidates: their evidence, by table name. suite: of which all runs are.
+    """
 
     results: Results
     labels: Labels
@@ -55,6 +59,7 @@ class Report:
     groups: Sequence[Group]
     claims: Sequence[Claim]
     candidates: Mapping[str, Sequence[Candidate]]
+    suite: Suite | None = None
 
     def judgements(self, table: Table, wording: Wording) -> Sequence[Judgement]:
         """Decide the claims from the rows of one table; there are none about what was not measured."""
@@ -63,12 +68,12 @@ class Report:
         return judge(self.claims, self.candidates[table.name], _with_commands(wording, table))
 
 
-def build_report(store: Store, run_ids: Sequence[str], claims: Sequence[Claim]) -> Report:
-    """Read all trainings of a store, or some of them, and draw what follows.
+def build_report(store: Store, run_ids: Sequence[str], claims: Sequence[Claim], suite: Suite | None = None) -> Report:
+    """Read all trainings of a store, or some of them, and draw what follows. suite: all that there are of it, instead.
 
     Raises UserError as read_results does.
     """
-    results = read_results(store, run_ids)
+    results = read_results(store, suite.run_ids if suite else run_ids)
     labels = label(results.configurations)
     order = dict.fromkeys(row.label for table in build_tables(results, labels) for row in table.rows)
     places = {name: place for place, name in enumerate(order)}
@@ -77,7 +82,7 @@ def build_report(store: Store, run_ids: Sequence[str], claims: Sequence[Claim]) 
     tables = build_tables(results, labels)
     groups = _groups(results.configurations, labels)
     candidates = {table.name: [_candidate(row, table, groups) for row in table.rows] for table in tables}
-    return Report(results, labels, tables, groups, claims, candidates)
+    return Report(results, labels, tables, groups, claims, candidates, suite)
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:

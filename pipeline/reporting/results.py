@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.environments import Environment, environments_in, name_of
 from pipeline.identity import flatten, write_value
 from pipeline.reporting.curves import Curve, Trajectory
-from pipeline.tracking import Run
+from pipeline.tracking import ENVIRONMENTS, Run
 
 FINISHED = "FINISHED"
 DIVERGED = "diverged"
@@ -66,6 +67,12 @@ class Training:
             discriminator_steps=max(1, round(steps / updates)) if steps and updates else 1,
             batch_size=images / steps if steps and images else 1.0,
         )
+
+    @property
+    def environments(self) -> Sequence[Environment]:
+        """Where it was trained, the last place last; none where that was not stored."""
+        found = environments_in(self.run.tags.get(ENVIRONMENTS, ""))
+        return [{clean(key): clean(value) for key, value in each.items()} for each in found]
 
     @property
     def is_finished(self) -> bool:
@@ -139,6 +146,25 @@ class Results:
         trainings = [training for each in self.configurations for training in each.trainings]
         measured = [m for training in trainings for m in training.measured.values()] + list(self.floors.values())
         return {m.protocol_hash: m.protocol for m in measured}
+
+    @property
+    def environments(self) -> Mapping[str, "Place"]:
+        """Where the trainings that count were computed, by a short name, the first used first."""
+        places: dict[str, Place] = {}
+        for training in (training for each in self.configurations for training in each.trainings):
+            for environment in training.environments:
+                name = name_of(environment)
+                runs = places[name].runs if name in places else ()
+                places[name] = Place(environment, (*runs, training.run))
+        return places
+
+
+@dataclass(frozen=True)
+class Place:
+    """An environment and the runs that were trained in it."""
+
+    environment: Environment
+    runs: Sequence[Run]
 
 
 def clean(text: str) -> str:

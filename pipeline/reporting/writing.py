@@ -1,11 +1,12 @@
 """From the model of a report to its files."""
 
 import base64
+from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.reporting.document import Document, compose
-from pipeline.reporting.formats import HTML, LATEX, MARKDOWN, Format
+from pipeline.reporting.formats import HTML, LATEX, Format
 from pipeline.reporting.frames import costs_of, written
 from pipeline.reporting.illustrations import Illustrations
 from pipeline.reporting.machine import csv_files, json_text
@@ -21,12 +22,14 @@ TEMPLATES = Environment(  # texts come escaped, each as its format needs it
 )
 
 
-def files_of(report: Report, illustrations: Illustrations, command: str, software: str) -> dict[str, bytes]:
-    """Return the content of every file of a report, by its path below the report's folder."""
+def files_of(
+    report: Report, illustrations: Illustrations, command: str, software: str, formats: Sequence[Format]
+) -> dict[str, bytes]:
+    """Return the content of every file of a report, by its path below the report's folder. formats: of the pages."""
     texts = {
         **{
             f"report.{fmt.ending}": set_document(compose(report, illustrations, fmt, command, software), fmt)
-            for fmt in (MARKDOWN, HTML)
+            for fmt in formats
         },
         "tables.tex": latex(report, software),
         "results.json": json_text(report, software),

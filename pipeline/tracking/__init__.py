@@ -6,6 +6,7 @@ from pipeline.tracking.background import BackgroundOutbox
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.runs import (
     CONFIG,
+    ENVIRONMENTS,
     EVALUATION,
     INTERPOLATION_FILE,
     PROJECT,
@@ -21,6 +22,7 @@ from pipeline.tracking.views import ui_hint
 
 __all__ = [
     "CONFIG",
+    "ENVIRONMENTS",
     "EVALUATION",
     "INTERPOLATION_FILE",
     "PROJECT",

@@ -30,6 +30,7 @@ PROJECT = "gan-benchmark"
 # Tags that hold JSON. The UI hides tags that begin with "mlflow.": these would be columns wider than the page.
 EVALUATION = "mlflow.gan.evaluation."  # + extractor, protocol hash and checkpoint, with dots between: a result
 CONFIG = "mlflow.gan.config"  # the resolved configuration
+ENVIRONMENTS = "mlflow.gan.environments"  # where it was trained: a list, the last one last
 
 COLOUR, DESCRIPTION = "mlflow.runColor", "mlflow.note.content"  # tags that the UI knows
 

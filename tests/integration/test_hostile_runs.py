@@ -24,7 +24,7 @@ from pipeline.prepare import prepare
 from pipeline.publish import BEST_GENERATOR, GENERATOR
 from pipeline.report import report
 from pipeline.sample import sample
-from pipeline.tracking import EVALUATION, SAMPLES_FILE, Store, connect
+from pipeline.tracking import ENVIRONMENTS, EVALUATION, SAMPLES_FILE, Store, connect
 from pipeline.workspace import Workspace
 from tests.unit.report.made import honest
 
@@ -217,6 +217,7 @@ def test_the_report_shows_hostile_texts_as_they_are(root: Path, store: Store, tm
     for variant, evaluation in ((formula, content), (image, content), ("x", escaping)):
         tags = honest(variant) | {"dataset": link, "device": f"\x1b[31m{SCRIPT}"}
         tags |= {"fingerprint": variant, f"{EVALUATION}x.h.last": json.dumps(evaluation)}
+        tags |= {ENVIRONMENTS: json.dumps([{SCRIPT: link, "device": "two\nlines\x1b[31m", "python": formula}])}
         with store.open_run(name=SCRIPT, tags=tags) as run:
             ids.append(run.run_id)
             run.log_image(np.zeros((4, 4, 3), np.uint8), SAMPLES_FILE)
@@ -224,13 +225,14 @@ def test_the_report_shows_hostile_texts_as_they_are(root: Path, store: Store, tm
     done = report(store=store, directory=tmp_path / "reports", run_ids=ids[:2])
     assert files(root) == before
     page = Seen()
-    page.feed(done.html.read_text())
+    html = (tmp_path / "reports" / "report.html").read_text()
+    page.feed(html)
     assert not page.tags & {"script", "iframe", "object", "embed", "base", "form"}
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     links = [value for name, value in page.attributes if name in ("href", "src", "action", "xlink:href")]
     assert all(re.match(r"#|data:", each) for each in links)
     assert any(SCRIPT in text for text in page.texts)
-    assert "default-src 'none'" in done.html.read_text()
+    assert "default-src 'none'" in html
 
     markdown = done.markdown.read_text()
     assert "<script" not in markdown

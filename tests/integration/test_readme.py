@@ -21,6 +21,7 @@ SHORTER = [  # pattern, replacement
     (r"--num-images 2000", "--num-images 16"),
     (r"^(mlflow run .* -e train .*)$", r"\1 -P data=first -P 'overrides=batch_size=4 max_steps=2'"),
     (r"^pipeline run (demo|reports|ablations)(.*)$", r"pipeline run short.yaml\2"),
+    (r"--suite demo", "--suite short.yaml"),
     (r"^(python benchmarks/train_step.py .*)$", r"\1 --variants dcgan --steps 1 --rounds 1 --num-images 256"),
     (r"^mlflow ui$", "timeout --preserve-status --signal=INT 20 mlflow ui --port 5999 --workers 1"),
     (r"^pipeline ui$", "timeout --preserve-status --signal=INT 60 python -m pipeline ui --port 0"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.reporting.budgets import View
+from pipeline.reporting.formats import HTML, MARKDOWN
 from pipeline.reporting.illustrations import Illustrations
 from pipeline.reporting.labels import label
 from pipeline.reporting.machine import csv_files, json_text
@@ -146,7 +147,8 @@ def test_the_index_leads_to_the_files() -> None:
     made = report(configuration("a", 1.0), odd)
     index = lines(made, "protocols.csv")
     assert [each["protocol"] for each in index] == ["p", "not-evaluated"]
-    assert {each[key] for each in index for key in ("table", "runs")} | {"protocols.csv"} == csv_files(made).keys()
+    named = {each[key] for each in index for key in ("table", "runs")}
+    assert named | {"protocols.csv", "curves.csv"} == csv_files(made).keys()
     assert [index[0][field] for field in PROTOCOL] == [str(value) for value in PROTOCOL.values()]
     assert [each["row"] for each in lines(made, "table-not-evaluated.csv")] == ["odd"]
 
@@ -159,7 +161,7 @@ def test_texts_of_the_store_leave_the_files_whole(text: str) -> None:
     content = PROTOCOL | {"extractor": text}
     training = Training(run("r", seed="0"), {"p": measured({"fid": 1.0}, protocol=content)})
     made = report(Configuration("a", "h", [training], {"title": text}))
-    files = files_of(made, NO_PICTURES, "command", "software")
+    files = files_of(made, NO_PICTURES, "command", "software", (MARKDOWN, HTML))
     (table,) = json.loads(files["results.json"])["tables"]
     assert (table["protocol"], table["rows"][0]["config"]) == (content, {"title": text})
     assert [each["row"] for each in csv.DictReader(StringIO(files["table-p.csv"].decode(), newline=""))] == ["a"]

@@ -1,0 +1,80 @@
+"""Put the published results of a suite on the README's first screen: the first table of its report, and two pictures.
+
+    python docs/results.py SUITE           # rewrites what stands between the two marks
+    python docs/results.py SUITE --check   # fails where that would change something
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results: begin", "<!-- results: end -->"
+LEFT_OUT = ("diversity ↑", "seconds", "device", "parameters G / D")  # of the columns: they are in the report
+
+
+@click.command(help=__doc__)
+@click.argument("suite")
+@click.option("--check", is_flag=True, help="Write nothing.")
+def main(suite: str, check: bool) -> None:
+    """Rewrite the block, or compare it."""
+    readme = ROOT / "README.md"
+    found = readme.read_text(encoding="utf-8")
+    wanted = with_results(found, suite, ROOT)
+    if check and found != wanted:
+        sys.exit(f"README.md does not show what experiments/results/{suite} holds: python docs/results.py {suite}")
+    readme.write_text(wanted, encoding="utf-8")
+
+
+def with_results(readme: str, suite: str, root: Path) -> str:
+    """Return the README with the results of a suite between its marks."""
+    before, _, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit(f"README.md: the marks '{BEGIN} ... -->' and '{END}' are missing.")
+    return before + block(suite, root) + after
+
+
+def block(suite: str, root: Path) -> str:
+    """Return the marks with a table and pictures between them."""
+    folder = Path("experiments", "results", suite)
+    report = (root / folder / "report.md").read_text(encoding="utf-8")
+    title, table = first_table(report)
+    curves = next(iter(sorted((root / folder / "images").glob("curves-0-fd_*.png"))))
+    pictures = {
+        "what each run makes of the same latents": folder / "images" / "same-latents.png",
+        "Frechet distance against updates, images and seconds": folder / "images" / curves.name,
+    }
+    cells = " | ".join(f'<img src="{path.as_posix()}" width="420" alt="{name}">' for name, path in pictures.items())
+    lines = [
+        f"{BEGIN} (made by `python docs/results.py {suite}`) -->",
+        "",
+        f"**{title}**",
+        "",
+        *table,
+        "",
+        f"| {' | '.join(pictures)} |",
+        "|---|---|",
+        f"| {cells} |",
+        "",
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def first_table(report: str) -> tuple[str, list[str]]:
+    """Return the title of a report's first section and its first table without padding and without LEFT_OUT."""
+    section = report.split("\n## ")[1]
+    rows = []
+    for line in section.split("\n\n")[1].splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        rows.append(cells)
+    kept = [i for i, name in enumerate(rows[0]) if name not in LEFT_OUT]
+    rows[1] = ["---"] * len(rows[0])
+    return section.splitlines()[0], [f"| {' | '.join(row[i] for i in kept)} |" for row in rows]
+
+
+if __name__ == "__main__":
+    main()
