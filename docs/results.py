@@ -1,7 +1,7 @@
 """Put the published results of a suite on the README's first screen: the first table of its report, and two pictures.
 
-    python docs/results.py SUITE           # rewrites what stands between the two marks
-    python docs/results.py SUITE --check   # fails where that would change something
+python docs/results.py SUITE           # rewrites what stands between the two marks
+python docs/results.py SUITE --check   # fails where that would change something
 """
 
 import re
