@@ -214,7 +214,6 @@ def report(
     reports/ then has report.md, report.html (one file, all pictures inside), tables.tex, results.json and CSV files.
     """
     from pipeline import report as stage
-    from pipeline.reporting.suites import find_suite
     from pipeline.tracking import connect, ui_hint
 
     if suite is None and (publish or data is not None):
@@ -222,7 +221,11 @@ def report(
     if suite is not None and run_ids:
         raise UserError("--suite and --run: either selects the trainings, got both. Leave one of them out.")
     store = connect()
-    chosen = find_suite(suite, store, data) if suite is not None else None
+    chosen = None
+    if suite is not None:
+        from pipeline.suites import find_suite  # loads torch
+
+        chosen = find_suite(suite, store, data)
     run_ids = tuple(chosen.run_ids) if chosen and compare else run_ids
     directory = directory or (
         Path("experiments", "results", chosen.name) if chosen and publish else Workspace().reports

@@ -1,17 +1,9 @@
-"""The runs of a suite, found in the tracking store by what they were trained with."""
+"""What a report on a suite says of it."""
 
-import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from gan.errors import UserError
-from pipeline.config import load_experiment, load_suite, overrides_of
-from pipeline.reporting.results import FINISHED
-from pipeline.tracking import CONFIG, Run, Stage, Store
-from pipeline.tracking.runs import shown
 
 
 @dataclass(frozen=True)
@@ -42,46 +34,3 @@ class Suite:
     def run_command(self) -> str:
         """The command that trains and measures what is left of it."""
         return shlex.join(["pipeline", "run", self.given, "--data", self.data])
-
-
-def find_suite(suite: str, store: Store, data: str | None = None) -> Suite:
-    """Find the trainings of a suite, of several alike the newest that is finished, else the newest.
-
-    data: a dataset's name, instead of the suite's own. A training belongs to a suite by its configuration and seed; the
-    number format of a suite that leaves it to the device may be any. Raises UserError where there is none.
-    """
-    config = load_suite(suite)
-    dataset = data or config.dataset.name
-    runs = store.find({"stage": Stage.TRAIN, "dataset": dataset})
-    found: dict[str, str] = {}
-    missing: dict[str, None] = {}  # a set in order
-    for seed in config.seeds:
-        for cell in config.cells:
-            name = cell.variant + "".join(f" {key}={value}" for key, value in cell.set.items()) + f" of seed {seed}"
-            wanted = load_experiment(cell.variant, overrides_of(config, cell)).to_dict()
-            alike = [run for run in runs if run.tags.get("seed") == str(seed) and _is_of(run, wanted)]
-            finished = [run for run in alike if run.status == FINISHED]
-            if alike:
-                found[name] = (finished or alike)[-1].run_id
-            if not finished:
-                missing[name] = None
-    if not found:
-        raise UserError(
-            f"--suite {suite}: {shown(store.uri)} has no training of it on '{dataset}'. Run it: pipeline run {suite}"
-            f"{f' --data {data}' if data else ''}, or name the dataset that it ran on with --data."
-        )
-    return Suite(suite, config.title, dataset, list(found.values()), list(missing), len({*found, *missing}))
-
-
-def _is_of(run: Run, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a run was trained with a configuration."""
-    try:
-        config = json.loads(run.tags.get(CONFIG, ""))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(config, dict) and _comparable(config, wanted) == _comparable(wanted, wanted)
-
-
-def _comparable(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    ignored = {"title"} | ({"precision"} if wanted["precision"] == "auto" else set())
-    return json.dumps({key: value for key, value in config.items() if key not in ignored}, sort_keys=True)
