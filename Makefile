@@ -17,8 +17,8 @@ demo: $(VENV)/.installed    ## install, run the demo suite, print the table and 
 test: $(VENV)/.dev          ## install, pass the tests
 	$(BIN)/python -m pytest
 
-results: $(VENV)/.installed ## run SUITE (on DATA), publish it in experiments/results, show it in the README
-	$(BIN)/pipeline run $(SUITE) $(ON)
+results: $(VENV)/.installed ## run SUITE (on DATA, with OPTIONS), publish it in experiments/results, show it in the README
+	$(BIN)/pipeline run $(SUITE) $(ON) $(OPTIONS)
 	$(BIN)/pipeline report --suite $(SUITE) $(ON) --publish
 	$(BIN)/python docs/results.py $(SUITE)
 

@@ -275,6 +275,11 @@ def is_outage(error: Exception) -> bool:
     return busy or status is None or status >= 500 or status in (408, 429)
 
 
+def is_unknown(error: Exception) -> bool:
+    """Tell whether a store says that it has no such run."""
+    return not is_outage(error) and _status(error) in (400, 404)
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of what was at the bottom of an error, such as `[Errno 111] Connection refused`."""
     if refusal := _refusal(error):

@@ -34,6 +34,7 @@ from pipeline.tracking.runs import (
     Stage,
     end_active_run,
     impatient,
+    is_unknown,
     reason,
     remedy,
     shown,
@@ -84,12 +85,15 @@ class Store:
     def get(self, run_id: str) -> Run:
         """Return a run of this project.
 
-        Raises UserError where it does not exist.
+        Raises UserError where it does not exist, and where the store cannot say.
         """
-        try:
-            run = _record(self.client.get_run(run_id)) if RUN_ID.fullmatch(run_id) else None
-        except MlflowException:
-            run = None
+        with store_errors(shown(self.uri)):
+            try:
+                run = _record(self.client.get_run(run_id)) if RUN_ID.fullmatch(run_id) else None
+            except MlflowException as error:
+                if not is_unknown(error):
+                    raise
+                run = None
         if run is None:
             raise UserError(
                 f"--run: there is no run '{run_id}' in {shown(self.uri)}. `pipeline ui` lists the runs; "

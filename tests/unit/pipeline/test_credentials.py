@@ -7,11 +7,20 @@ import warnings
 
 import pytest
 import requests
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+    UNAUTHENTICATED,
+)
 
+from gan.errors import UserError
+from pipeline.tracking import Store
 from pipeline.tracking.credentials import warn_of_unverified_server, without_credentials
-from pipeline.tracking.runs import is_outage, reason, remedy, shown
+from pipeline.tracking.runs import is_outage, is_unknown, reason, remedy, shown
 
 
 @pytest.mark.parametrize(
@@ -77,6 +86,29 @@ def test_a_refusal_is_no_outage_and_says_what_to_do(error: Exception, happened: 
     assert happened in reason(error)
     assert todo in remedy(error)
     assert not is_outage(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (MlflowException("no", RESOURCE_DOES_NOT_EXIST), True),
+        (MlflowException("no", INVALID_PARAMETER_VALUE), True),
+        (MlflowException("QueuePool limit of size 5", INVALID_PARAMETER_VALUE), False),
+        (MlflowException("no", PERMISSION_DENIED), False),
+        (MlflowException("no", UNAUTHENTICATED), False),
+        (MlflowException("no", TEMPORARILY_UNAVAILABLE), False),
+        (MlflowException("no"), False),
+    ],
+)
+def test_only_a_store_that_says_so_has_no_such_run(error: Exception, unknown: bool) -> None:
+    assert is_unknown(error) == unknown
+
+
+def test_a_server_that_is_gone_is_not_said_to_lack_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = "http://127.0.0.1:9"
+    with pytest.raises(UserError, match=r"Connection refused.*the same command does the rest"):
+        Store(MlflowClient(address), address, "0", None).get("0" * 32)
 
 
 @pytest.mark.parametrize(
