@@ -6,14 +6,14 @@ from typing import Any
 
 from gan.errors import UserError
 from pipeline.config import load_experiment, load_suite, overrides_of
-from pipeline.reporting.results import FINISHED
+from pipeline.reporting.results import DIVERGED, FINISHED
 from pipeline.reporting.suites import Suite
 from pipeline.tracking import CONFIG, Run, Stage, Store
 from pipeline.tracking.runs import shown
 
 
 def find_suite(suite: str, store: Store, data: str | None = None) -> Suite:
-    """Find the trainings of a suite, of several alike the newest that is finished, else the newest.
+    """Find the trainings of a suite, of several alike the newest that is finished, else that diverged, else the newest.
 
     data: a dataset's name, instead of the suite's own. A training belongs to a suite by its configuration and seed; the
     number format of a suite that leaves it to the device may be any. Raises UserError where there is none.
@@ -29,9 +29,10 @@ def find_suite(suite: str, store: Store, data: str | None = None) -> Suite:
             wanted = load_experiment(cell.variant, overrides_of(config, cell)).to_dict()
             alike = [run for run in runs if run.tags.get("seed") == str(seed) and _is_of(run, wanted)]
             finished = [run for run in alike if run.status == FINISHED]
+            diverged = [run for run in alike if run.tags.get("health") == DIVERGED]
             if alike:
-                found[name] = (finished or alike)[-1].run_id
-            if not finished:
+                found[name] = (finished or diverged or alike)[-1].run_id
+            if not finished and not diverged:  # what diverged would do so again
                 missing[name] = None
     if not found:
         raise UserError(

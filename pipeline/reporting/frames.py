@@ -24,6 +24,7 @@ from pipeline.reporting.tables import Metric, Row, Table, compare
 
 REAL = "real images"
 ROW = "variant"
+MOST_NAMED = 12  # runs of an environment
 
 
 def written(table: Table, fmt: Format, *, costs: bool = True) -> pd.DataFrame:
@@ -137,7 +138,7 @@ def runs(results: Results, labels: Labels, fmt: Format) -> pd.DataFrame:
 def environments(results: Results, fmt: Format) -> pd.DataFrame:
     """Return where the trainings that count were computed: a column for each environment, a line for each field."""
     columns = {
-        name: {**each.environment, "runs": ", ".join(run.name for run in each.runs)}
+        name: {**each.environment, "runs": _runs_in_words([run.name for run in each.runs])}
         for name, each in results.environments.items()
     }
     fields = dict.fromkeys(key for column in columns.values() for key in column)
@@ -148,6 +149,10 @@ def environments(results: Results, fmt: Format) -> pd.DataFrame:
             for key in fields
         ]
     )
+
+
+def _runs_in_words(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names):,} runs"
 
 
 def _written(table: Table, metrics: Sequence[Metric], fmt: Format) -> pd.DataFrame:

@@ -150,13 +150,12 @@ class Results:
     @property
     def environments(self) -> Mapping[str, "Place"]:
         """Where the trainings that count were computed, by a short name, the first used first."""
-        places: dict[str, Place] = {}
+        places: dict[str, tuple[Environment, list[Run]]] = {}
         for training in (training for each in self.configurations for training in each.trainings):
             for environment in training.environments:
-                name = name_of(environment)
-                runs = places[name].runs if name in places else ()
-                places[name] = Place(environment, (*runs, training.run))
-        return places
+                _, runs = places.setdefault(name_of(environment), (environment, []))
+                runs.append(training.run)
+        return {name: Place(environment, runs) for name, (environment, runs) in places.items()}
 
 
 @dataclass(frozen=True)

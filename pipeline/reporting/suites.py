@@ -10,7 +10,7 @@ from pathlib import Path
 class Suite:
     """A suite on a dataset, and what there is of it.
 
-    run_ids: one for each variant and seed. missing: those that have no finished training, as variant and seed.
+    run_ids: one for each variant and seed. missing: those that have no training that ended, as variant and seed.
     """
 
     given: str
