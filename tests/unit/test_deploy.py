@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -127,14 +128,13 @@ def test_pods_may_do_no_more_than_they_must(pods: Mapping[str, Any]) -> None:
 
 
 def test_kubernetes_would_take_them(documents: Mapping[str, Any], pods: Mapping[str, Any]) -> None:
-    validator = pytest.importorskip("kubernetes_validate")
-    version = validator.latest_version()
-    validator.validate(documents["PersistentVolumeClaim"], version, strict=True)
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(documents["PersistentVolumeClaim"], version, strict=True)
     for name, pod in pods.items():
         content = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod}
-        validator.validate(content, version, strict=True)
-        with pytest.raises(validator.ValidationError):  # it looks into the containers
-            validator.validate(content | {"spec": pod | {"containers": [{"nane": "x"}]}}, version, strict=True)
+        kubernetes_validate.validate(content, version, strict=True)
+        with pytest.raises(kubernetes_validate.ValidationError):  # it looks into the containers
+            kubernetes_validate.validate(content | {"spec": pod | {"containers": [{"nane": "x"}]}}, version, strict=True)
 
 
 def test_the_image_has_what_it_needs() -> None:
