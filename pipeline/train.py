@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import socket
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -32,17 +30,17 @@ from pipeline.observer import TrackingObserver
 from pipeline.prepare import prepare
 from pipeline.publish import BEST_STEP, Training, costs, publish
 from pipeline.reporting.run_page import run_page
+from pipeline.resuming import PLACE, find_earlier, place_of, resumable
 from pipeline.run_lock import in_use
 from pipeline.selection import Selection, evaluation_of, selection_steps
 from pipeline.sharing.checkpoints import SharedCheckpoints, Sharing, fetch
 from pipeline.signals import graceful_stop
 from pipeline.tracking import CONFIG, ENVIRONMENTS, BackgroundOutbox, Run, RunWriter, Stage, Store
-from pipeline.tracking.handover import OWNER, Lease, forget_checkpoint, owned, require_free
+from pipeline.tracking.handover import OWNER, Lease, forget_checkpoint, owned
 from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
 
 DEFAULT_DATASET = "avatars"
-PLACE = "checkpoints_at"  # tag: which folder of which machine a run was begun in
 KEPT = (
     "The last checkpoint is kept: the same command goes on from it once the device is back, or on another one with "
     "--device cpu or cuda:N and --precision {precision}."
@@ -101,11 +99,6 @@ class _Plan:
         }
 
 
-def _place_of(checkpoints: Path) -> str:
-    """Return a short name of a folder of this machine, to tell it from those of others."""
-    return hash_of([socket.gethostname(), uuid.getnode(), str(checkpoints.resolve())])[:12]
-
-
 def train(
     variant: str,
     *,
@@ -139,10 +132,10 @@ def train(
     dataset = find_dataset(data, workspace)
     plan = _Plan(base, config, dataset, seed, torch_device, overrides, own_code_hash())
 
-    earlier = _earlier(store, plan.fingerprint)
+    earlier = find_earlier(store, plan.fingerprint)
     if (done := _done(earlier, selection)) is not None:
         return done
-    resume = _resumable(earlier, store, workspace, sharing)
+    resume = resumable(earlier, store, workspace, sharing)
     with ExitStack() as held:
         run, checkpoints = _open(held, plan, store, workspace, earlier if resume else None, sharing)
         asked = held.enter_context(graceful_stop())
@@ -206,7 +199,7 @@ def _open(
     owner = {OWNER: owned(sharing.token)} if sharing is not None else {}
     known = earlier.tags.get(ENVIRONMENTS, "") if earlier is not None else ""
     place = {
-        PLACE: _place_of(workspace.checkpoints),
+        PLACE: place_of(workspace.checkpoints),
         ENVIRONMENTS: with_environment(known, environment_of(plan.device, store.code_commit)),
     }
     run = held.enter_context(
@@ -316,38 +309,6 @@ def _resolved(variant: str, overrides: Sequence[str], device: torch.device) -> C
     """Return a configuration in which nothing is left to the device."""
     config = load_experiment(variant, overrides)
     return replace(config, precision=resolve_precision(config.precision, device))
-
-
-def _earlier(store: Store, fingerprint: str) -> Run | None:
-    """Return the run of this fingerprint that got furthest: a finished one, else the newest."""
-    runs = store.find({"stage": Stage.TRAIN, "fingerprint": fingerprint})
-    finished = [run for run in runs if run.status == "FINISHED"]
-    return next(iter(finished or runs[-1:]), None)
-
-
-def _resumable(earlier: Run | None, store: Store, workspace: Workspace, sharing: Sharing | None) -> str | None:
-    """Return the run to go on with, or None.
-
-    A run that another machine trained can be gone on with where it was shared. While another process trains it,
-    `mlflow run` gets an equal run of its own; a plain command is refused.
-    """
-    if earlier is None:
-        return None
-    directory = workspace.checkpoints / earlier.run_id
-    shared = sharing is not None and OWNER in earlier.tags
-    # killed between the two: its run is there, the folder not yet
-    hardly_begun = earlier.tags.get(PLACE) == _place_of(workspace.checkpoints) and not earlier.metrics
-    if not (shared or hardly_begun or directory.exists()):
-        return None
-    try:
-        with in_use(directory, earlier):
-            if sharing is not None and shared:
-                require_free(store.client, earlier, sharing.replaces)
-            return earlier.run_id
-    except UserError:
-        if store.project_run is not None:
-            return None
-        raise
 
 
 def _log_inputs(run: RunWriter, store: Store, config: Config, dataset: Dataset) -> None:
