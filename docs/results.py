@@ -20,12 +20,14 @@ LEFT_OUT = ("diversity ↑", "seconds", "device", "parameters G / D")  # of the 
 @click.option("--check", is_flag=True, help="Write nothing.")
 def main(suite: str, check: bool) -> None:
     """Rewrite the block, or compare it."""
+    suite = Path(suite).stem  # a file's name is the folder's
     readme = ROOT / "README.md"
     found = readme.read_text(encoding="utf-8")
     wanted = with_results(found, suite, ROOT)
     if check and found != wanted:
         sys.exit(f"README.md does not show what experiments/results/{suite} holds: python docs/results.py {suite}")
-    readme.write_text(wanted, encoding="utf-8")
+    if not check:
+        readme.write_text(wanted, encoding="utf-8")
 
 
 def with_results(readme: str, suite: str, root: Path) -> str:
@@ -40,6 +42,8 @@ def with_results(readme: str, suite: str, root: Path) -> str:
 def block(suite: str, root: Path) -> str:
     """Return the marks with a table and pictures between them."""
     folder = Path("experiments", "results", suite)
+    if not (root / folder / "report.md").is_file():
+        sys.exit(f"{folder}/report.md does not exist. Publish it: pipeline report --suite {suite} --publish")
     report = (root / folder / "report.md").read_text(encoding="utf-8")
     title, table = first_table(report)
     curves = next(iter(sorted((root / folder / "images").glob("curves-0-fd_*.png"))))
