@@ -1,4 +1,4 @@
-"""Put the published results of a suite on the README's first screen: the first table of its report, and two pictures.
+"""Put the published results of a suite on the README's first screen: its tables and two pictures.
 
 python docs/results.py SUITE           # rewrites what stands between the two marks
 python docs/results.py SUITE --check   # fails where that would change something
@@ -45,39 +45,33 @@ def block(suite: str, root: Path) -> str:
     if not (root / folder / "report.md").is_file():
         sys.exit(f"{folder}/report.md does not exist. Publish it: pipeline report --suite {suite} --publish")
     report = (root / folder / "report.md").read_text(encoding="utf-8")
-    title, table = first_table(report)
-    curves = next(iter(sorted((root / folder / "images").glob("curves-0-fd_*.png"))))
-    pictures = {
-        "what each run makes of the same latents": folder / "images" / "same-latents.png",
-        "Frechet distance against updates, images and seconds": folder / "images" / curves.name,
-    }
-    cells = " | ".join(f'<img src="{path.as_posix()}" width="420" alt="{name}">' for name, path in pictures.items())
-    lines = [
-        f"{BEGIN} (made by `python docs/results.py {suite}`) -->",
-        "",
-        f"**{title}**",
-        "",
-        *table,
-        "",
-        f"| {' | '.join(pictures)} |",
-        "|---|---|",
-        f"| {cells} |",
-        "",
-        END,
-    ]
-    return "\n".join(lines)
+    summary, *sections = report.split("\n## ")
+    suite_of, *about = summary.split("\n\n")[1:]
+    missing = [paragraph.strip() for paragraph in about if paragraph.startswith("Not finished")]
+    lines = [f"{BEGIN} (made by `python docs/results.py {suite}`) -->", suite_of, *missing]
+    for section in sections:
+        if "(protocol `" in (title := section.splitlines()[0]):
+            lines += [f"**{title}**", table(section.split("\n\n")[1])]
+    lines += [pictures(root, folder), f"All of it: [{folder.as_posix()}]({folder.as_posix()}/report.md).", END]
+    return "\n\n".join(lines)
 
 
-def first_table(report: str) -> tuple[str, list[str]]:
-    """Return the title of a report's first section and its first table without padding and without LEFT_OUT."""
-    section = report.split("\n## ")[1]
-    rows = []
-    for line in section.split("\n\n")[1].splitlines():
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        rows.append(cells)
+def table(grid: str) -> str:
+    """Return a table of the report without padding and without LEFT_OUT."""
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in grid.splitlines()]
     kept = [i for i, name in enumerate(rows[0]) if name not in LEFT_OUT]
     rows[1] = ["---"] * len(rows[0])
-    return section.splitlines()[0], [f"| {' | '.join(row[i] for i in kept)} |" for row in rows]
+    return "\n".join(f"| {' | '.join(row[i] for i in kept)} |" for row in rows)
+
+
+def pictures(root: Path, folder: Path) -> str:
+    """Return a table of two pictures: the same latents through all runs, and the first distance's curves if any."""
+    images = folder / "images"
+    shown = {"what each run makes of the same latents": images / "same-latents.png"}
+    if curves := sorted((root / images).glob("curves-0-f*.png")):
+        shown["Frechet distance against updates, images and seconds"] = images / curves[0].name
+    cells = [f'<img src="{path.as_posix()}" width="420" alt="{name}">' for name, path in shown.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (shown, ["---"] * len(shown), cells))
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ def test_the_readme_shows_the_first_table_and_two_pictures(folder: Path) -> None
     (folder / "README.md").write_text(made)
     assert with_results(made, "short", folder) == made
     shown = block("short", folder)
+    assert "**A short suite** (suite `short`) on tiny." in shown
+    assert "Not finished: 2 of 4 trainings" in shown
     rows = [line for line in shown.splitlines() if line.startswith("| ")]
     assert sorted(row.split(" ")[1] for row in rows[2:5]) == ["dcgan", "real", "wgan"]
     assert "device" not in rows[0]
