@@ -6,7 +6,7 @@ all; the other half is what real images are measured with (the floor), and what 
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,10 +21,11 @@ from gan.errors import UserError, one_line
 from gan.sampling import TrainedGenerator
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.data.halves import split
+from pipeline.identity import hash_of
 from pipeline.images import grid
+from pipeline.kept import Kept, Measured
 from pipeline.measuring import BEST, LAST, REAL, Measuring, Options, Result, summarise
 from pipeline.metrics.corruptions import CORRUPTIONS
-from pipeline.metrics.distances import Estimate
 from pipeline.metrics.measures import FLAGS, Sets, flags, measure
 from pipeline.metrics.memorisation import closest_pairs
 from pipeline.metrics.reference import image_batches
@@ -84,7 +85,7 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
             return last, best
         trained = load_trained(run, store, device)
         if last is None:
-            last = _store(store, run, measuring, _measure_generator(run, trained, LAST, measuring, store))
+            last = _measure_generator(run, trained, LAST, measuring, store)
         if BEST_STEP not in run.tags:
             log.warning("run %s (%s) has no best generator: it was trained with --evaluate-every 0.", run_id, run.name)
             return (last,)
@@ -93,7 +94,7 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
         if run.tags[BEST_STEP] == str(trained.step):
             return last, _store(store, run, measuring, replace(last.result, checkpoint=BEST))
         chosen = load_trained(run, store, device, artifact=BEST_GENERATOR)
-        return last, _store(store, run, measuring, _measure_generator(run, chosen, BEST, measuring, store))
+        return last, _measure_generator(run, chosen, BEST, measuring, store)
 
 
 def evaluate_real(
@@ -146,25 +147,34 @@ def finished_runs(variant: str, store: Store) -> list[str]:
 
 def _measure_generator(
     run: Run, trained: TrainedGenerator, checkpoint: str, measuring: Measuring, store: Store
-) -> Result:
-    """Measure samples of every seed; show the last generator's images that are nearest to training images."""
+) -> Evaluation:
+    """Measure samples of every seed that were not before, and store the summary.
+
+    With the last generator's first samples goes a picture of those that are nearest to training images.
+    """
     options, device = measuring.options, measuring.network.device
-    estimates: list[Mapping[str, Estimate]] = []
-    raised: set[str] = set()
+    identity = {"run": run.run_id, "step": trained.step}
+    kept = Kept(measuring.cache / f"measured-{hash_of([measuring.protocol, identity, device.type])}")
+    found: list[Measured] = []
     for seed in options.seeds:
-        sets = measuring.sets(
-            lambda start, stop, seed=seed: trained.sample(seed=seed, num=stop - start, device=device, start=start),  # type: ignore[misc]
-            options.num_samples,
-            {"run": run.run_id, "step": trained.step, "seed": seed},
-            f"{run.name} {checkpoint}, seed {seed}",
-        )
-        if checkpoint == LAST and seed == options.seed:
-            picture = f"evaluation/closest-pairs-{measuring.network.name}-{measuring.protocol_hash}.png"
-            store.writer(run.run_id).log_image(_closest_pairs(trained, sets, measuring), picture)
-        estimates.append(measure(sets))
-        raised |= set(flags(sets))
-    result = summarise(estimates, measuring.network.name, options.num_samples, sorted(raised))
-    return replace(result, checkpoint=checkpoint, step=trained.step)
+        if (measured := kept.read(seed)) is None:
+            sets = measuring.sets(
+                lambda start, stop, seed=seed: trained.sample(seed=seed, num=stop - start, device=device, start=start),  # type: ignore[misc]
+                options.num_samples,
+                identity | {"seed": seed},
+                f"{run.name} {checkpoint}, seed {seed}",
+            )
+            if checkpoint == LAST and seed == options.seed:
+                picture = f"evaluation/closest-pairs-{measuring.network.name}-{measuring.protocol_hash}.png"
+                store.writer(run.run_id).log_image(_closest_pairs(trained, sets, measuring), picture)
+            measured = Measured(measure(sets), flags(sets))
+            kept.write(seed, measured)
+        found.append(measured)
+    raised = {flag for each in found for flag in each.flags}
+    result = summarise([each.estimates for each in found], measuring.network.name, options.num_samples, sorted(raised))
+    evaluation = _store(store, run, measuring, replace(result, checkpoint=checkpoint, step=trained.step))
+    kept.forget()
+    return evaluation
 
 
 def _measure_real(

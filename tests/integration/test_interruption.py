@@ -156,3 +156,32 @@ def test_ctrl_c_stops_a_suite_and_not_only_its_cell(undisturbed: Path, tmp_path:
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (run,) = client.search_runs(["1"], "tags.stage = 'train'")
     assert (run.info.run_name, run.info.status) == ("wgan-s0", "KILLED")
+
+
+def test_a_killed_evaluation_measures_no_set_of_samples_twice(undisturbed: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(undisturbed / "data")
+    command = ["evaluate", "--variant", "wgan", "--num-samples", "8", "--num-seeds", "20"]
+    run_pipeline(*TRAIN, cwd=tmp_path)
+    process = start_pipeline(*command, cwd=tmp_path, logs=tmp_path / "logs", environment=environment())
+    while len(list(tmp_path.glob("cache/features/measured-*/[0-9]*.json"))) < 3:
+        assert process.returncode is None, process.errors.read_text()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = {path.stem for path in tmp_path.glob("cache/features/measured-*/[0-9]*.json")}
+    assert 3 <= len(kept) < 20
+
+    again = run_pipeline(*command, cwd=tmp_path)
+    assert not [seed for seed in kept if f"seed {seed}:" in again.stderr]
+    assert "seed 1019:" in again.stderr
+    assert not list(tmp_path.glob("cache/features/measured-*"))
+    run_pipeline(*command, cwd=undisturbed)
+    assert measured(tmp_path) == measured(undisturbed)
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Return the numbers of the last generator of the only training in a folder."""
+    (run,) = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_runs(["1"], "tags.stage = 'train'")
+    found = {name: value for name, value in run.data.metrics.items() if name.startswith("final/")}
+    assert "final/fd_efficientnet_lite0" in found
+    return found
