@@ -81,6 +81,8 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
         require_trained(run)
         measuring = Measuring(_dataset_of(run, workspace), options, workspace.cache, device)
         last, best = (_earlier(run, measuring, checkpoint) for checkpoint in (LAST, BEST))
+        for checkpoint in [each.result.checkpoint for each in (last, best) if each is not None]:
+            _kept(run, measuring, checkpoint).forget()  # what a kill between storing and forgetting left
         if last is not None and best is not None:  # nothing is to be measured: no generator is fetched
             return last, best
         trained = load_trained(run, store, device)
@@ -153,15 +155,14 @@ def _measure_generator(
     With the last generator's first samples goes a picture of those that are nearest to training images.
     """
     options, device = measuring.options, measuring.network.device
-    identity = {"run": run.run_id, "step": trained.step}
-    kept = Kept(measuring.cache / f"measured-{hash_of([measuring.protocol, identity, device.type])}")
+    kept = _kept(run, measuring, checkpoint)
     found: list[Measured] = []
     for seed in options.seeds:
         if (measured := kept.read(seed)) is None:
             sets = measuring.sets(
                 lambda start, stop, seed=seed: trained.sample(seed=seed, num=stop - start, device=device, start=start),  # type: ignore[misc]
                 options.num_samples,
-                identity | {"seed": seed},
+                {"run": run.run_id, "step": trained.step, "seed": seed},
                 f"{run.name} {checkpoint}, seed {seed}",
             )
             if checkpoint == LAST and seed == options.seed:
@@ -175,6 +176,12 @@ def _measure_generator(
     evaluation = _store(store, run, measuring, replace(result, checkpoint=checkpoint, step=trained.step))
     kept.forget()
     return evaluation
+
+
+def _kept(run: Run, measuring: Measuring, checkpoint: str) -> Kept:
+    """Return where the sets of a checkpoint are kept until all are measured."""
+    key = [measuring.protocol, measuring.network.device.type, run.run_id, checkpoint]
+    return Kept(measuring.cache / f"measured-{hash_of(key)}")
 
 
 def _measure_real(
