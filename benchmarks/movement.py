@@ -58,7 +58,7 @@ def row_of(run: Run, store: Store) -> dict[str, str | int | float]:
     start = build(trained.config, int(run.tags["seed"]), CPU).generator
     moved = movements(start, trained.network)
     row: dict[str, str | int | float] = {
-        "run": run.name,
+        "run": f"{run.name} {run.tags['overrides']}".rstrip(),
         "generator updates": trained.step // trained.config.discriminator_steps,
         "least moved": f"{min(moved.values()):.2g}",
         "most moved": f"{max(moved.values()):.2g}",

@@ -68,7 +68,7 @@ def pictures(root: Path, folder: Path) -> str:
     """Return a table of two pictures: the same latents through all runs, and the first distance's curves if any."""
     images = folder / "images"
     shown = {"what each run makes of the same latents": images / "same-latents.png"}
-    if curves := sorted((root / images).glob("curves-0-f*.png")):
+    if curves := sorted((root / images).glob("curves-*-f*.png")):
         shown["Frechet distance against updates, images and seconds"] = images / curves[0].name
     cells = [f'<img src="{path.as_posix()}" width="420" alt="{name}">' for name, path in shown.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in (shown, ["---"] * len(shown), cells))
