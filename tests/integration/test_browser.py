@@ -71,7 +71,7 @@ def test_the_run_list_has_the_trainings_best_first_and_their_numbers(
 ) -> None:
     with visiting(browser, ui.address, RETURNING) as visit:
         see(visit.page, "Trainings, best first", f"final/{MAIN}", f"best/{MAIN}", "final/precision_efficientnet_lite0")
-        see(visit.page, "variant", "seed", "health")
+        see(visit.page, "variant", "seed", "health", *(f"{variant}-s0" for variant in runs))
         text = visit.page.locator("body").inner_text()
         places = [text.index(f"{variant}-s0") for variant in runs]
         assert places == sorted(places)
@@ -87,8 +87,10 @@ def test_the_charts_begin_with_pictures_of_all_trainings(browser: Browser, ui: I
     with visiting(browser, f"{ui.address}&compareRunsMode=CHART", RETURNING) as visit:
         visit.wait_for_images(len(VARIANTS), pictures("final/samples", step=0))
         visit.wait_for_images(len(VARIANTS), pictures("samples/fixed_z", step=0))
+        names = ("Samples", "final/samples", "samples/fixed_z", "Quality", "Parameters")
+        see(visit.page, *names)
         text = visit.page.locator("body").inner_text()
-        places = [text.index(name) for name in ("Samples", "final/samples", "samples/fixed_z", "Quality", "Parameters")]
+        places = [text.index(name) for name in names]
         assert places == sorted(places)
 
         visit.page.get_by_role("slider").last.focus()  # the page scrolls to it
@@ -100,12 +102,16 @@ def test_three_runs_are_compared_by_parameters_and_numbers(
     browser: Browser, ui: Interface, runs: dict[str, Run]
 ) -> None:
     with visiting(browser, comparison(ui, list(runs.values())), RETURNING) as visit:
-        see(visit.page, "Comparing 3 Runs from 1 Experiment", "gan.loss", "gan.optimizer", f"best/{MAIN}")
+        rows = {
+            "Run Name:": [str(run.info.run_name) for run in runs.values()],
+            "gan.optimizer": [run.data.params["gan.optimizer"] for run in runs.values()],
+        }
+        for name, texts in rows.items():
+            row = visit.page.locator("tr", has=visit.page.get_by_role("rowheader", name=name, exact=True))
+            expect(row.locator("td")).to_have_text(texts, timeout=SECONDS)
+        see(visit.page, "Comparing 3 Runs from 1 Experiment", f"best/{MAIN}")
+        see(visit.page, *(f"{run.data.metrics[f'best/{MAIN}']:.4g}" for run in runs.values()))
         text = visit.page.locator("body").inner_text()
-        for run in runs.values():
-            assert f"\n{run.info.run_name}\n" in text
-            assert f"\n{run.data.params['gan.optimizer']}\n" in text
-            assert f"\n{run.data.metrics[f'best/{MAIN}']:.4g}\n" in text
         assert "protocol_hash" not in text, "results as JSON would be columns wider than the page"
 
 
