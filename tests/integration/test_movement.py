@@ -1,20 +1,15 @@
 """benchmarks/movement.py: plain SGD's way is the movement of one update, and no movement of several exceeds it."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from benchmarks import movement
+from gan.errors import UserError
 from gan.state import build
 from pipeline.sample import load_trained
 from pipeline.tracking import Store, connect
-from tests.conftest import ROOT, run_pipeline
-
-SPEC = importlib.util.spec_from_file_location("movement", ROOT / "benchmarks" / "movement.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-movement = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(movement)
+from tests.conftest import run_pipeline
 
 RATE = "optimizer.lr=0.01"
 
@@ -78,5 +73,5 @@ def test_the_table_has_the_way_of_plain_sgd_only(folder: Path, monkeypatch: pyte
 def test_an_empty_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with pytest.raises(movement.UserError, match="has no finished training"):
+    with pytest.raises(UserError, match="has no finished training"):
         movement.finished(connect())

@@ -1,22 +1,15 @@
 """benchmarks/clipping.py against a gradient that is computed by hand, and where there is nothing to clip."""
 
-import importlib.util
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import clipping
 from gan.randomness import Stream, step_latents
 from gan.state import build
 from pipeline.config import load_experiment
-from tests.conftest import ROOT
-
-SPEC = importlib.util.spec_from_file_location("clipping", ROOT / "benchmarks" / "clipping.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-clipping = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(clipping)
 
 CONFIG = replace(load_experiment("wgan"), batch_size=4)
 
