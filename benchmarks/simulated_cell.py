@@ -179,7 +179,10 @@ def without_computing(materials: Materials, training: SimulatedTraining) -> Iter
     """Let the stages train with `training`, and draw, measure, save and export what is there already."""
     digest = sha256_of(materials.checkpoint)
     protocol = {"extractor": "simulated", "num_samples": 10_000, "software": "as long as a real one is" * 60}
-    measuring = SimpleNamespace(network=SimpleNamespace(name=EXTRACTOR), protocol=protocol, protocol_hash="simulated")
+    network = SimpleNamespace(name=EXTRACTOR, device=torch.device("cpu"))
+    measuring = SimpleNamespace(
+        network=network, protocol=protocol, protocol_hash="simulated", cache=materials.models / "cache"
+    )
     evaluation = Evaluation((), lambda _network: {}, "")
 
     def images(_generator: object, latents: Tensor, _device: object) -> Tensor:
@@ -190,7 +193,9 @@ def without_computing(materials: Materials, training: SimulatedTraining) -> Iter
         mlflow_model.signature = signature
         mlflow_model.save(str(Path(path, "MLmodel")))
 
-    def measure(run: Run, trained: TrainedGenerator, checkpoint: str, _measuring: Any, store: Store) -> Result:
+    def measure(
+        run: Run, trained: TrainedGenerator, checkpoint: str, _measuring: Any, store: Store, _kept: Any
+    ) -> Result:
         if checkpoint == LAST:
             training.wait(training.pace.train_seconds + training.pace.evaluate_seconds)
             store.writer(run.run_id).log_image(grid(materials.images[:32]), "evaluation/closest-pairs.png")

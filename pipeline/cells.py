@@ -11,11 +11,12 @@ from pipeline.config import SuiteConfig, find_experiment, load_experiment, overr
 from pipeline.data.dataset import Dataset
 from pipeline.evaluate import evaluate, evaluate_real
 from pipeline.measuring import Options
+from pipeline.plan import own_code_hash
 from pipeline.sample import SAMPLED, sample
 from pipeline.selection import Selection
 from pipeline.sharing.checkpoints import Sharing
 from pipeline.tracking import Store
-from pipeline.train import own_code_hash, train
+from pipeline.train import train
 from pipeline.workspace import Workspace
 
 FINISHED, FAILED, INTERRUPTED, DEVICE_FAILED = "finished", "failed", "interrupted", "device failed"

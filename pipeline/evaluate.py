@@ -87,7 +87,7 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
             return last, best
         trained = load_trained(run, store, device)
         if last is None:
-            last = _measure_generator(run, trained, LAST, measuring, store)
+            last = _evaluate_generator(run, trained, LAST, measuring, store)
         if BEST_STEP not in run.tags:
             log.warning("run %s (%s) has no best generator: it was trained with --evaluate-every 0.", run_id, run.name)
             return (last,)
@@ -96,7 +96,7 @@ def evaluate(run_id: str, options: Options, *, store: Store, workspace: Workspac
         if run.tags[BEST_STEP] == str(trained.step):
             return last, _store(store, run, measuring, replace(last.result, checkpoint=BEST))
         chosen = load_trained(run, store, device, artifact=BEST_GENERATOR)
-        return last, _measure_generator(run, chosen, BEST, measuring, store)
+        return last, _evaluate_generator(run, chosen, BEST, measuring, store)
 
 
 def evaluate_real(
@@ -147,15 +147,24 @@ def finished_runs(variant: str, store: Store) -> list[str]:
     return list(reversed(finished.values()))
 
 
-def _measure_generator(
+def _evaluate_generator(
     run: Run, trained: TrainedGenerator, checkpoint: str, measuring: Measuring, store: Store
 ) -> Evaluation:
-    """Measure samples of every seed that were not before, and store the summary.
+    """Measure a generator and store the numbers; each set of samples is kept until then."""
+    kept = _kept(run, measuring, checkpoint)
+    evaluation = _store(store, run, measuring, _measure_generator(run, trained, checkpoint, measuring, store, kept))
+    kept.forget()
+    return evaluation
+
+
+def _measure_generator(
+    run: Run, trained: TrainedGenerator, checkpoint: str, measuring: Measuring, store: Store, kept: Kept
+) -> Result:
+    """Measure samples of every seed that are not kept.
 
     With the last generator's first samples goes a picture of those that are nearest to training images.
     """
     options, device = measuring.options, measuring.network.device
-    kept = _kept(run, measuring, checkpoint)
     found: list[Measured] = []
     for seed in options.seeds:
         if (measured := kept.read(seed)) is None:
@@ -173,9 +182,7 @@ def _measure_generator(
         found.append(measured)
     raised = {flag for each in found for flag in each.flags}
     result = summarise([each.estimates for each in found], measuring.network.name, options.num_samples, sorted(raised))
-    evaluation = _store(store, run, measuring, replace(result, checkpoint=checkpoint, step=trained.step))
-    kept.forget()
-    return evaluation
+    return replace(result, checkpoint=checkpoint, step=trained.step)
 
 
 def _kept(run: Run, measuring: Measuring, checkpoint: str) -> Kept:

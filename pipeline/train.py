@@ -1,32 +1,28 @@
 """The train stage: one run of the tracking store per variant and seed."""
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-import gan
 from gan.checkpoints import Checkpoints
 from gan.config import Config
-from gan.devices import describe, device_errors, select_device
+from gan.devices import device_errors, select_device
 from gan.errors import Interrupted, UserError
 from gan.health import REMARKS, flags
-from gan.precision import resolve_precision
 from gan.training import Evaluation, Outcome
 from gan.training import train as train_gan
-from pipeline.config import dump_yaml, load_experiment
+from pipeline.config import dump_yaml
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.environments import with_environment
 from pipeline.host import environment_of
-from pipeline.identity import changed_fields, config_hash_of, hash_of
+from pipeline.identity import hash_of
 from pipeline.observer import TrackingObserver
+from pipeline.plan import Plan, own_code_hash, resolved
 from pipeline.prepare import prepare
 from pipeline.publish import BEST_STEP, Training, costs, publish
 from pipeline.reporting.run_page import run_page
@@ -35,7 +31,7 @@ from pipeline.run_lock import in_use
 from pipeline.selection import Selection, evaluation_of, selection_steps
 from pipeline.sharing.checkpoints import SharedCheckpoints, Sharing, fetch
 from pipeline.signals import graceful_stop
-from pipeline.tracking import CONFIG, ENVIRONMENTS, BackgroundOutbox, Run, RunWriter, Stage, Store
+from pipeline.tracking import ENVIRONMENTS, BackgroundOutbox, Run, RunWriter, Store
 from pipeline.tracking.handover import OWNER, Lease, forget_checkpoint, owned
 from pipeline.tracking.runs import end_active_run
 from pipeline.workspace import Workspace
@@ -56,47 +52,6 @@ class Trained:
     run_id: str
     status: str
     again: bool
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be trained: all that decides the result, and what its run is tagged with."""
-
-    base: Config  # of the variant's file alone
-    config: Config
-    dataset: Dataset
-    seed: int
-    device: torch.device
-    overrides: Sequence[str]
-    code_hash: str
-
-    @cached_property
-    def config_hash(self) -> str:
-        return config_hash_of(self.config.to_dict(), self.dataset.digest, self.code_hash)
-
-    @property
-    def fingerprint(self) -> str:
-        return hash_of([self.config_hash, self.seed])
-
-    @property
-    def tags(self) -> dict[str, str]:
-        config = self.config.to_dict()
-        return {
-            "stage": Stage.TRAIN,
-            "variant": self.config.variant,
-            "seed": str(self.seed),
-            "fingerprint": self.fingerprint,
-            "config_hash": self.config_hash,
-            "code_hash": self.code_hash,
-            CONFIG: json.dumps(config, sort_keys=True),
-            "changed": " ".join(changed_fields(config, self.base.to_dict())),
-            "dataset": self.dataset.name,
-            "dataset_digest": self.dataset.digest,
-            "num_images": str(len(self.dataset.images)),
-            "overrides": " ".join(self.overrides),
-            "device": describe(self.device),
-            "health": "",
-        }
 
 
 def train(
@@ -128,9 +83,9 @@ def train(
     options = {"epochs": epochs, "precision": precision}
     overrides = [*overrides, *(f"{name}={value}" for name, value in options.items() if value is not None)]
     torch_device = select_device(device)
-    base, config = (_resolved(variant, each, torch_device) for each in ((), overrides))
+    base, config = (resolved(variant, each, torch_device) for each in ((), overrides))
     dataset = find_dataset(data, workspace)
-    plan = _Plan(base, config, dataset, seed, torch_device, overrides, own_code_hash())
+    plan = Plan(base, config, dataset, seed, torch_device, overrides, own_code_hash())
 
     earlier = find_earlier(store, plan.fingerprint)
     if (done := _done(earlier, selection)) is not None:
@@ -189,7 +144,7 @@ def _done(earlier: Run | None, selection: Selection | None) -> Trained | None:
 
 
 def _open(
-    held: ExitStack, plan: _Plan, store: Store, workspace: Workspace, earlier: Run | None, sharing: Sharing | None
+    held: ExitStack, plan: Plan, store: Store, workspace: Workspace, earlier: Run | None, sharing: Sharing | None
 ) -> tuple[RunWriter, Checkpoints]:
     """Open a new run, or the one to go on with, and lock its checkpoints; of the whole until `held` is closed."""
     if earlier is not None:  # before the run is opened: another process may have been quicker
@@ -290,25 +245,6 @@ def find_dataset(name: str, workspace: Workspace) -> Dataset:
         log.info("No dataset '%s' yet: preparing it.", name)
         return prepare(name=name, root=workspace.data)
     return load_dataset(name, workspace.data)
-
-
-def own_code_hash() -> str:
-    """Return the hash of the sources that decide a training."""
-    return code_hash_of(Path(gan.__file__).parent)
-
-
-def code_hash_of(package: Path) -> str:
-    """Return a hash of a package's sources."""
-    code = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        code.update(path.read_bytes())
-    return code.hexdigest()
-
-
-def _resolved(variant: str, overrides: Sequence[str], device: torch.device) -> Config:
-    """Return a configuration in which nothing is left to the device."""
-    config = load_experiment(variant, overrides)
-    return replace(config, precision=resolve_precision(config.precision, device))
 
 
 def _log_inputs(run: RunWriter, store: Store, config: Config, dataset: Dataset) -> None:
