@@ -54,7 +54,7 @@ def run_command_line(command: click.Command) -> None:
         _fail(f"{error.filename or 'The system'}: {error.strerror or error}. Free space or choose another folder.", 1)
     except Exception as error:
         from pipeline.tracking import StoreError
-        from pipeline.tracking.runs import reason, remedy
+        from pipeline.tracking.failures import reason, remedy
 
         if not isinstance(error, StoreError):
             raise  # a bug of ours: with its traceback

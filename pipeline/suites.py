@@ -9,7 +9,7 @@ from pipeline.config import load_experiment, load_suite, overrides_of
 from pipeline.reporting.results import DIVERGED, FINISHED
 from pipeline.reporting.suites import Suite
 from pipeline.tracking import CONFIG, Run, Stage, Store
-from pipeline.tracking.runs import shown
+from pipeline.tracking.failures import shown
 
 
 def find_suite(suite: str, store: Store, data: str | None = None) -> Suite:

@@ -19,7 +19,7 @@ import click
 
 from gan.errors import UserError, one_line
 from pipeline.tracking import Store
-from pipeline.tracking.runs import shown
+from pipeline.tracking.failures import shown
 from pipeline.tracking.views import address, install
 
 READY_SECONDS = 120

@@ -11,7 +11,7 @@ from pipeline.identity import config_hash_of
 from pipeline.metrics.names import BEST_PREFIX
 from pipeline.reporting.results import AT_BEST, DIVERGED, FINISHED, Configuration, Measured, Results, Training, clean
 from pipeline.tracking import CONFIG, EVALUATION, Run, Stage, Store
-from pipeline.tracking.runs import shown
+from pipeline.tracking.failures import shown
 
 PROTOCOL_HASH = re.compile(r"[0-9A-Za-z]{1,64}")
 MOST_GROUPS = 200  # of values within values: ours have about ten

@@ -3,6 +3,7 @@
 import os
 
 from pipeline.tracking.background import BackgroundOutbox
+from pipeline.tracking.failures import StoreError
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.runs import (
     CONFIG,
@@ -15,7 +16,6 @@ from pipeline.tracking.runs import (
     Run,
     RunWriter,
     Stage,
-    StoreError,
 )
 from pipeline.tracking.store import Store, connect
 from pipeline.tracking.views import ui_hint

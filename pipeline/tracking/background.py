@@ -10,8 +10,9 @@ import numpy as np
 
 from gan.errors import UserError
 from pipeline.tracking.entries import CheckpointFiles, Entry
+from pipeline.tracking.failures import REQUEST_SECONDS, StoreError, impatient
 from pipeline.tracking.outbox import FLUSH_SECONDS, Outbox
-from pipeline.tracking.runs import REQUEST_SECONDS, RunWriter, StoreError, impatient
+from pipeline.tracking.runs import RunWriter
 
 
 class BackgroundOutbox(Outbox):

@@ -19,7 +19,8 @@ from mlflow.entities import RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from gan.errors import UserError
-from pipeline.tracking.runs import Run, RunWriter, StoreError, impatient, shown, store_errors
+from pipeline.tracking.failures import StoreError, impatient, shown, store_errors
+from pipeline.tracking.runs import Run, RunWriter
 
 CHECKPOINT = "mlflow.gan.checkpoint"  # tag: JSON: step of the checkpoint that is stored, and the files it consists of
 OWNER = "mlflow.gan.owner"  # tag: JSON: who trains the run

@@ -13,7 +13,8 @@ from mlflow.entities import Metric
 from gan.errors import UserError
 from gan.files import fsync, storage_errors
 from pipeline.tracking.entries import CheckpointFiles, Entry, Picture, Points, counted, load_entries, place_of
-from pipeline.tracking.runs import REQUEST_SECONDS, RunWriter, StoreError, impatient, is_outage, reason, remedy
+from pipeline.tracking.failures import REQUEST_SECONDS, StoreError, impatient, is_outage, reason, remedy
+from pipeline.tracking.runs import RunWriter
 
 FLUSH_SECONDS = 10.0
 BATCH = 1000  # points a request, MLflow's maximum

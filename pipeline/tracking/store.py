@@ -25,21 +25,9 @@ from gan.errors import UserError, one_line
 from gan.files import storage_errors
 from pipeline.mlflow_plugin import first_use_lock
 from pipeline.tracking.credentials import warn_of_unverified_server, without_credentials
+from pipeline.tracking.failures import CERTIFICATES, impatient, is_unknown, reason, remedy, shown, store_errors
 from pipeline.tracking.histories import Points, histories
-from pipeline.tracking.runs import (
-    CERTIFICATES,
-    PROJECT,
-    Run,
-    RunWriter,
-    Stage,
-    end_active_run,
-    impatient,
-    is_unknown,
-    reason,
-    remedy,
-    shown,
-    store_errors,
-)
+from pipeline.tracking.runs import PROJECT, Run, RunWriter, Stage, end_active_run
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # as MLflow has it: ids become names of folders
 PLAIN = re.compile(r"[\w .,:()+/-]*")  # texts that a search condition can hold

@@ -9,7 +9,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.validation import _validate_tag
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pipeline.tracking.runs import shown, store_errors
+from pipeline.tracking.failures import shown, store_errors
 
 Insert = sqlite.Insert | postgresql.Insert
 INSERTS: Mapping[str, Callable[..., Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

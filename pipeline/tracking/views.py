@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.metrics.names import PUBLISHED, PUBLISHED_EXTRACTOR, kind_of, metric_name
-from pipeline.tracking.runs import Stage, shown
+from pipeline.tracking.failures import shown
+from pipeline.tracking.runs import Stage
 from pipeline.tracking.store import Store
 
 KEY = "trainings"

@@ -20,7 +20,7 @@ from mlflow.protos.databricks_pb2 import (
 from gan.errors import UserError
 from pipeline.tracking import Store
 from pipeline.tracking.credentials import warn_of_unverified_server, without_credentials
-from pipeline.tracking.runs import is_outage, is_unknown, reason, remedy, shown
+from pipeline.tracking.failures import is_outage, is_unknown, reason, remedy, shown
 
 
 @pytest.mark.parametrize(
