@@ -13,6 +13,7 @@ from pipeline.options import split_overrides
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Run the command line in this process; return exit status, output and errors."""
     monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", "")  # else click's hints say `python -m pytest`
     try:
         main()
         status = 0
