@@ -4,15 +4,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.metrics.names import BEST_PREFIX, kind_of
 from pipeline.reporting.formats import Format, Markup
 from pipeline.reporting.results import clean
-from pipeline.reporting.tables import Table, Verdict
+from pipeline.reporting.tables import Row, Table, Verdict
+
+MUCH_PRECISION, LITTLE_COVERAGE = 0.1, 0.01  # together: many images near few real ones
 
 
 def sentences(table: Table, fmt: Format) -> list[str]:
     """Return what follows from a table, and what is missing in it."""
     return [
         *(_verdict(verdict, fmt.name, fmt.code) for verdict in table.verdicts),
+        *_few_neighbourhoods(table, fmt),
         *_incomplete(table, fmt),
         *_floor(table, fmt),
     ]
@@ -34,6 +38,30 @@ def _verdict(verdict: Verdict, name: Markup, code: Markup) -> str:
             "Train at least two seeds of each row."
         )
     return " ".join(parts)
+
+
+def _few_neighbourhoods(table: Table, fmt: Format) -> list[str]:
+    """Warn of a precision that a few real images give away."""
+    found = [row.label for row in table.rows if _rests_on_few(row)]
+    if not found:
+        return []
+    return [
+        f"The precision of {_all(found, fmt.name)} is no sign of quality: fewer than {LITTLE_COVERAGE:.0%} of the real "
+        "images have a generated one in their neighbourhood (coverage). A few real images that are unlike all others "
+        "have neighbourhoods so wide that noise lies in them."
+    ]
+
+
+def _rests_on_few(row: Row) -> bool:
+    """Whether the last or the best generator has a precision above and a coverage below the limits."""
+    means = {
+        (kind_of(name.removeprefix(BEST_PREFIX)), name.startswith(BEST_PREFIX)): each.mean
+        for name, each in row.estimates.items()
+    }
+    return any(
+        means.get(("precision", is_best), 0) >= MUCH_PRECISION and means.get(("coverage", is_best), 1) < LITTLE_COVERAGE
+        for is_best in (False, True)
+    )
 
 
 def _incomplete(table: Table, fmt: Format) -> list[str]:

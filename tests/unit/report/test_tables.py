@@ -148,6 +148,22 @@ def test_an_unfinished_run_is_marked_and_counts_for_nothing() -> None:
     assert "a: the mean is over 2 of 3 runs (1 diverged, 2 finished)." in sentences(table, PLAIN)
 
 
+@pytest.mark.parametrize(
+    ("precision", "coverage", "warned"),
+    [(0.1, 0.0099, True), (0.1, 0.01, False), (0.0999, 0.0, False), (1.0, 0.9, False)],
+)
+@pytest.mark.parametrize("prefix", ["", "best_"])
+def test_a_precision_that_rests_on_few_real_images_is_said(
+    prefix: str, precision: float, coverage: float, warned: bool
+) -> None:
+    numbers = {"fid": 9.0, f"{prefix}precision_inception": precision, f"{prefix}coverage_inception": coverage}
+    honest = Training(run("x", seed="0"), {"p": measured({"fid": 8.0, "precision_inception": 0.7})})
+    fooled = Training(run("y", seed="0"), {"p": measured(numbers)})
+    (table,) = tables(Configuration("a", "h", [honest]), Configuration("b", "i", [fooled]))
+    found = [sentence for sentence in sentences(table, PLAIN) if sentence.startswith("The precision of b is no sign")]
+    assert len(found) == warned
+
+
 def test_health_of_a_finished_run_is_its_status() -> None:
     sick = Training(run("x", seed="0", health="collapsed"), {"p": measured({"fid": 300.0})})
     unmeasured = Training(run("y", seed="0", health="collapsed"), {})
