@@ -51,7 +51,8 @@ def block(suite: str, root: Path) -> str:
     lines = [f"{BEGIN} (made by `python docs/results.py {suite}`) -->", suite_of, *missing]
     for section in sections:
         if "(protocol `" in (title := section.splitlines()[0]):
-            lines += [f"**{title}**", table(section.split("\n\n")[1])]
+            _, grid, words = section.split("\n\n")[:3]
+            lines += [f"**{title}**", table(grid), most_important(words)]
     lines += [pictures(root, folder), f"All of it: [{folder.as_posix()}]({folder.as_posix()}/report.md).", END]
     return "\n\n".join(lines)
 
@@ -62,6 +63,12 @@ def table(grid: str) -> str:
     kept = [i for i, name in enumerate(rows[0]) if name not in LEFT_OUT]
     rows[1] = ["---"] * len(rows[0])
     return "\n".join(f"| {' | '.join(row[i] for i in kept)} |" for row in rows)
+
+
+def most_important(words: str) -> str:
+    """Return the sentence about the column that rows are sorted by, and those about no one column, of all."""
+    first, *others = words.splitlines()
+    return "\n".join([first, *(each for each in others if not each.startswith("- `"))])
 
 
 def pictures(root: Path, folder: Path) -> str:
