@@ -49,20 +49,21 @@ def value_at(points: Curve, amount: float) -> float | None:
 def points_on(axis: Axis, run: Trajectory, metric: str) -> Curve | None:
     """Return a run's curve with its steps in units of an axis, without points that are unknown or not finite.
 
-    None where nothing beyond an untrained generator is left, or where the axis runs backwards: the seconds of a run
-    do, where it was killed and a faster machine repeated steps whose time was stored already.
+    The untrained generator's is left out: half-way between it and the first measurement nobody knows the distance,
+    which may rise at first. None where nothing else is left, or where the axis runs backwards: the seconds of a run do,
+    where it was killed and a faster machine repeated steps whose time was stored already.
     """
     curve = run.finite(metric)
     amounts = None if curve is None else axis.of(run, curve.steps)
     if curve is None or amounts is None:
         return None
-    known = np.isfinite(amounts)
+    known = np.isfinite(amounts) & (curve.steps > 0)
     amounts, values = amounts[known], curve.values[known]
     return Curve(amounts, values) if _is_usable(amounts) else None
 
 
 def _is_usable(amounts: Numbers) -> bool:
-    return len(amounts) > 0 and bool(amounts[-1] > 0) and bool((np.diff(amounts) >= 0).all())
+    return len(amounts) > 0 and bool((np.diff(amounts) >= 0).all())
 
 
 def _views(name: str, axis: Axis, rows: Mapping[str, Sequence[Trajectory]], metric: str) -> list[View]:

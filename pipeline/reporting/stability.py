@@ -36,14 +36,14 @@ class Stability:
 
 
 def worst_rise(run: Trajectory, metric: str) -> float | None:
-    """Return the largest relative rise from one evaluation to the next, 0 where the distance never rises."""
-    distances = _distances(run, metric)
+    """Return the largest relative rise between evaluations of the training, 0 where the distance never rises."""
+    distances = _distances(run, metric, trained=True)
     return None if distances is None else max(0.0, float((np.diff(distances) / distances[:-1]).max()))
 
 
 def last_to_best(run: Trajectory, metric: str) -> float | None:
-    """Return how many times as large the last distance is as the smallest, at least 1."""
-    distances = _distances(run, metric)
+    """Return how many times as large the last distance is as the smallest of training, at least 1."""
+    distances = _distances(run, metric, trained=True)
     return None if distances is None else float(distances[-1] / distances.min())
 
 
@@ -54,18 +54,29 @@ def progress(run: Trajectory, metric: str) -> float | None:
 
 
 def collapsed_share(run: Trajectory, metric: str) -> float | None:  # noqa: ARG001 -- one signature for all measures
-    """Return the share, in [0, 1], of grids of samples after step 0 that all look alike."""
+    """Return the share, in [0, 1], of grids of samples that all look alike, from the first after step 0 that does not.
+
+    An untrained generator's look alike too, and a training that leaves that behind has not collapsed. 1 for one that
+    never does.
+    """
     curve = run.finite(DIVERSITY)
     values = None if curve is None else curve.values[curve.steps > 0]
-    return None if values is None or not len(values) else float((values < LOW_DIVERSITY).mean())
+    if values is None or not len(values):
+        return None
+    alike = values < LOW_DIVERSITY
+    return 1.0 if alike.all() else float(alike[alike.argmin() :].mean())
 
 
 MEASURES: Mapping[str, Measure] = {
     "worst_rise": Measure(
-        "worst rise ↓", "largest relative rise of the distance between evaluations", "lower", worst_rise
+        "worst rise ↓", "largest relative rise of the distance between evaluations of the training", "lower", worst_rise
     ),
-    "collapsed_share": Measure("collapsed ↓", "share of sample grids of low diversity", "lower", collapsed_share),
-    "last_to_best": Measure("last / best ↓", "last distance in units of the smallest", "lower", last_to_best),
+    "collapsed_share": Measure(
+        "collapsed ↓", "share of sample grids of low diversity, since the first that had more", "lower", collapsed_share
+    ),
+    "last_to_best": Measure(
+        "last / best ↓", "last distance in units of the smallest of the training", "lower", last_to_best
+    ),
     "progress": Measure("progress ↑", "share of the first distance that was removed", "higher", progress),
 }
 
@@ -84,14 +95,18 @@ def _of_row(runs: Sequence[Trajectory], metric: str) -> Stability:
     )
 
 
-def _distances(run: Trajectory, metric: str) -> Numbers | None:
+def _distances(run: Trajectory, metric: str, *, trained: bool = False) -> Numbers | None:
     """Return the finite distances of a curve, above 0; None where they are fewer than two, which are no course.
 
+    trained: without the untrained generator's at step 0: what BatchNorm's statistics do to it is no part of a course.
     Points that are not finite are left out: a training whose distances are not ends as diverged, and has no row's
     numbers. What is below RESOLUTION of the curve's largest distance (0 and, by rounding, less than 0 too) counts as
     that much, so that the ratio of two distances of about nothing is 1 and no ratio is above 1 / RESOLUTION.
     """
     curve = run.finite(metric)
-    if curve is None or len(curve.values) < 2:
+    if curve is None:
         return None
-    return np.maximum(curve.values, max(RESOLUTION * float(curve.values.max()), float(np.finfo(np.float64).tiny)))
+    values = curve.values[curve.steps > 0] if trained else curve.values
+    if len(values) < 2:
+        return None
+    return np.maximum(values, max(RESOLUTION * float(curve.values.max()), float(np.finfo(np.float64).tiny)))

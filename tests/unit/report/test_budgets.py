@@ -33,8 +33,8 @@ def mean(view: View, label: str) -> float:
 
 
 def test_each_axis_has_a_budget_of_its_own() -> None:
-    one = run((0, 100.0), (100, 50.0), batch=64)
-    other = run((0, 80.0), (200, 40.0), d=5, batch=32)
+    one = run((0, 999.0), (20, 90.0), (100, 50.0), batch=64)  # at 0 it is not trained: that is no part of a line
+    other = run((0, 999.0), (50, 70.0), (200, 40.0), d=5, batch=32)
     found = views(one=[one], other=[other])
     budgets = {axis: found[axis, 1.0].budget for axis in AXES if (axis, 1.0) in found}
     assert budgets == {"generator_updates": 40.0, "discriminator_updates": 100.0, "images": 6400.0}
@@ -47,7 +47,7 @@ def test_each_axis_has_a_budget_of_its_own() -> None:
 
 
 def test_the_slowest_run_of_any_row_limits_it() -> None:
-    found = views(a=[run((0, 1.0), (90, 10.0)), run((0, 1.0), (30, 4.0))], b=[run((0, 7.0), (60, 13.0))])
+    found = views(a=[run((15, 2.5), (90, 10.0)), run((10, 2.0), (30, 4.0))], b=[run((20, 9.0), (60, 13.0))])
     view = found["discriminator_updates", 1.0]
     assert view.budget == 30.0
     assert view.estimates == {"a": Estimate(4.0, 0.0, 2), "b": Estimate(10.0, None, 1)}
@@ -58,11 +58,11 @@ def test_seconds_come_from_the_run_s_own_clock() -> None:
     clock = curve((0, 0.0), (10, 100.0), (20, 400.0))  # it became slower
     fast = curve((0, 0.0), (20, 20.0))
     found = views(
-        a=[run((0, 9.0), (10, 5.0), (20, 1.0), seconds=clock)], b=[run((0, 9.0), (10, 5.0), (20, 1.0), seconds=fast)]
+        a=[run((1, 9.0), (10, 5.0), (20, 1.0), seconds=clock)], b=[run((1, 9.0), (10, 5.0), (20, 1.0), seconds=fast)]
     )
     view = found["seconds", 1.0]
     assert view.budget == 20.0
-    assert mean(view, "a") == pytest.approx(9.0 - 4.0 * 20 / 100, rel=1e-12)
+    assert mean(view, "a") == pytest.approx(9.0 - 4.0 * (20 - 10) / (100 - 10), rel=1e-12)
     assert mean(view, "b") == 1.0
 
 
@@ -77,7 +77,7 @@ def test_a_clock_that_ends_early_limits_the_budget_and_one_that_runs_backwards_i
 
 
 def test_rows_without_a_curve_neither_count_nor_limit() -> None:
-    found = views(a=[run((0, 2.0), (40, 6.0)), run()], b=[], c=[run()], d=[run((0, 2.0))])
+    found = views(a=[run((20, 4.0), (40, 6.0)), run()], b=[], c=[run()], d=[run((0, 2.0))])
     for view in found.values():
         assert view.estimates["a"] is not None
         assert view.estimates["b"] is view.estimates["c"] is view.estimates["d"] is None
@@ -87,7 +87,7 @@ def test_rows_without_a_curve_neither_count_nor_limit() -> None:
 
 
 def test_nothing_is_said_about_before_the_first_measurement() -> None:
-    found = views(early=[run((0, 2.0), (40, 6.0))], late=[run((30, 3.0), (50, 5.0))])
+    found = views(early=[run((0, 9.0), (10, 3.0), (40, 6.0))], late=[run((30, 3.0), (50, 5.0))])
     assert mean(found["discriminator_updates", 1.0], "late") == pytest.approx(4.0, rel=1e-12)
     half = found["discriminator_updates", 0.5]
     assert half.estimates == {"early": Estimate(4.0, None, 1), "late": None}
@@ -95,7 +95,7 @@ def test_nothing_is_said_about_before_the_first_measurement() -> None:
 
 
 def test_one_point_and_points_that_are_not_finite() -> None:
-    found = views(a=[run((40, 6.0))], b=[run((0, 1.0), (20, math.nan), (40, 3.0), (60, math.inf))])
+    found = views(a=[run((40, 6.0))], b=[run((0, 9.0), (10, 1.5), (20, math.nan), (40, 3.0), (60, math.inf))])
     assert found["images", 1.0].budget == 40.0
     assert found["images", 1.0].estimates == {"a": Estimate(6.0, None, 1), "b": Estimate(3.0, None, 1)}
     assert found["images", 0.5].estimates == {"a": None, "b": Estimate(2.0, None, 1)}

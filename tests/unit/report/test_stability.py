@@ -17,8 +17,10 @@ from pipeline.reporting.stability import DIVERSITY, MEASURES, RESOLUTION, Stabil
 FD = "curve/fd_x"
 
 
-def run(*distances: float, diversity: dict[int, float] | None = None) -> Trajectory:
-    curves = {FD: Curve(np.arange(len(distances), dtype=float), np.array(distances, float))} if distances else {}
+def run(*distances: float, first: int = 1, diversity: dict[int, float] | None = None) -> Trajectory:
+    curves = (
+        {FD: Curve(first + np.arange(len(distances), dtype=float), np.array(distances, float))} if distances else {}
+    )
     if diversity is not None:
         curves[DIVERSITY] = Curve(np.array(list(diversity), float), np.array(list(diversity.values()), float))
     return Trajectory("0", curves)
@@ -57,8 +59,19 @@ def test_distances_of_about_nothing() -> None:
     assert of("progress", run(100.0, -1e-9)) == pytest.approx(1 - RESOLUTION, rel=1e-12)
 
 
-def test_collapsed_share_leaves_the_untrained_generator_out() -> None:
+def test_the_untrained_generator_is_no_part_of_a_course_but_its_start() -> None:
+    rising, falling = run(272.0, 369.0, 300.0, 130.0, first=0), run(369.0, 300.0, 130.0)
+    for name in ("worst_rise", "last_to_best"):
+        assert of(name, rising) == of(name, falling)
+    assert of("progress", rising) == pytest.approx(1 - 130 / 272, rel=1e-12)
+    assert [of(name, run(9.0, 5.0, first=0)) for name in ("worst_rise", "last_to_best")] == [None, None]
+
+
+def test_collapsed_share_leaves_the_beginning_out() -> None:
     assert of("collapsed_share", run(diversity={0: 0.01, 1: 0.5, 2: 0.09, 3: 0.5, 4: 0.5})) == 0.25
+    assert of("collapsed_share", run(diversity={0: 0.01, 1: 0.02, 2: 0.03, 3: 0.5, 4: 0.5})) == 0.0
+    assert of("collapsed_share", run(diversity={0: 0.5, 1: 0.02, 2: 0.5, 3: 0.03})) == 0.5
+    assert of("collapsed_share", run(diversity={1: 0.02, 2: 0.03})) == 1.0
     assert of("collapsed_share", run(diversity={0: 0.01, 1: 0.5})) == 0.0
     assert of("collapsed_share", run(diversity={0: 0.01})) is None
     assert of("collapsed_share", run(1.0, 2.0)) is None
