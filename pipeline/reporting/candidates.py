@@ -114,6 +114,10 @@ class Rows:
         first, second = (self._train(selector, seed) for seed in ("0", "1"))
         return f"Two seeds or more decide: {first}, {second}, then {self._evaluate(selector)}."
 
+    def to_have(self, num_seeds: int, selector: Selector) -> str:
+        """Say how a row comes to so many seeds."""
+        return f"{num_seeds} seeds or more decide: {self._train(selector, 'N')} with each N that was not used yet."
+
     def to_be_surer(self, selectors: Sequence[Selector]) -> str:
         """Say what could still decide where an interval lies on both sides."""
         commands = " and ".join(dict.fromkeys(self._train(selector, "N") for selector in selectors))

@@ -26,6 +26,7 @@ ENDINGS: Mapping[Verdict, str] = {
     "contradicted": "No part of the interval is.",
     "undecided": "The interval reaches both sides.",
 }
+CALM_RUNS = 5  # a collapse that half of all trainings show stays unseen in so many with a probability of 1/32
 BEYOND: Mapping[Side, str] = {"lower": "below", "higher": "above"}
 
 
@@ -129,7 +130,11 @@ class Level:
 
 @dataclass(frozen=True, config=STRICT)
 class Exceeds:
-    """A measure of single runs is above a limit in at least one run of a row: what can happen."""
+    """A measure of single runs is above a limit in at least one run of a row: what can happen.
+
+    That it did not happen says little: it is contradicted by CALM_RUNS runs, of which none is without the number (as
+    those that diverged are).
+    """
 
     name: Literal["exceeds"]
     measure: MeasureOfRuns
@@ -137,7 +142,7 @@ class Exceeds:
     limit: Limit
 
     def decide(self, rows: Rows) -> Finding:
-        """Compare the run with the largest value with the limit; one run that is not above it decides nothing."""
+        """Compare the run with the largest value with the limit."""
         known, gaps = rows.look_up([self.row], self.measure, num_seeds=1)
         if gaps:
             return _missing(gaps)
@@ -148,10 +153,10 @@ class Exceeds:
         )
         if row.worst > self.limit:
             return Finding("supported", f"{evidence} This one is.")
-        if row.estimate.num_seeds > 1:
+        if row.estimate.num_seeds == row.num_runs >= CALM_RUNS:
             return Finding("contradicted", f"{evidence} None is.")
-        luck = "This one is not, which one seed can be by luck."
-        return Finding("undecided", f"{evidence} {luck}", (rows.to_get(self.row),))
+        luck = f"None is, which fewer than {CALM_RUNS} runs, all of them with a number, can be by luck."
+        return Finding("undecided", f"{evidence} {luck}", (rows.to_have(CALM_RUNS, self.row),))
 
 
 Rule = Annotated[Difference | Level | Exceeds, Field(discriminator="name")]

@@ -102,7 +102,8 @@ def test_level(values: tuple[float, ...], side: Side, verdict: str) -> None:
     [
         ((0.1, 0.6, 0.1), "supported"),
         ((0.6,), "supported"),
-        ((0.5, 0.4), "contradicted"),
+        ((0.5, 0.4, 0.3, 0.2, 0.1), "contradicted"),
+        ((0.5, 0.4, 0.3, 0.2), "undecided"),
         ((0.5,), "undecided"),
         ((), "undecided"),
         ((0.6, math.nan), "undecided"),
@@ -112,6 +113,12 @@ def test_level(values: tuple[float, ...], side: Side, verdict: str) -> None:
 def test_exceeds(values: tuple[float, ...], verdict: str) -> None:
     rule = Exceeds("exceeds", "worst_rise", A, 0.5)
     assert decide(rule, row("a", *values, measure="worst_rise")).verdict == verdict
+
+
+def test_a_run_without_a_number_may_be_the_one_that_exceeds() -> None:
+    calm = row("a", 0.1, 0.2, 0.1, 0.2, 0.1, measure="worst_rise", num_runs=6)
+    found = decide(Exceeds("exceeds", "worst_rise", A, 0.5), calm)
+    assert (found.verdict, "(5 of 6 runs)" in found.evidence) == ("undecided", True)
 
 
 def test_evidence_has_the_numbers() -> None:
@@ -139,8 +146,8 @@ def test_evidence_of_the_other_rules() -> None:
         "worst_rise: a 0.450 ± 0.354 (2 seeds); it has to be below 3. The whole interval is."
     )
     calm = decide(Exceeds("exceeds", "worst_rise", A, 0.5), row("a", 0.2, measure="worst_rise"), wording=CODE)
-    assert "(1 seed); one run has to be above 0.5. This one is not" in words(calm)
-    assert "`pipeline train --variant a --seed 1`" in words(calm)
+    assert "(1 seed); one run has to be above 0.5. None is, which fewer than 5 runs" in words(calm)
+    assert "5 seeds or more decide: `pipeline train --variant a --seed N`" in words(calm)
 
 
 def test_the_largest_run_decides_not_the_mean() -> None:
