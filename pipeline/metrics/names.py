@@ -43,10 +43,10 @@ KINDS: Mapping[str, Kind] = {
     "coverage": Kind("coverage", "share of real images that have a generated one in their neighbourhood", "higher"),
     "is": Kind("IS", "Inception score: how sure and how varied a classifier's answers are", "higher"),
     "memorised": Kind(
-        "memorised", "share of pairs in which the image is nearer to training images than an unseen real one", ""
+        "memorised", "share of pairs in which the image is nearer to the reference than an unseen real one", ""
     ),
     "authentic": Kind(
-        "authentic", "share of images that are no closer to a training image than another training image is", ""
+        "authentic", "share of images that are no closer to a reference image than another reference image is", ""
     ),
 }
 

@@ -9,13 +9,14 @@ from pipeline.reporting.formats import Format, Markup
 from pipeline.reporting.results import clean
 from pipeline.reporting.tables import Row, Table, Verdict
 
-MUCH_PRECISION, LITTLE_COVERAGE = 0.1, 0.01  # together: many images near few real ones
+LITTLE = 0.01  # a coverage below it says that a precision above it comes from few real images
 
 
 def sentences(table: Table, fmt: Format) -> list[str]:
     """Return what follows from a table, and what is missing in it."""
     return [
         *(_verdict(verdict, fmt.name, fmt.code) for verdict in table.verdicts),
+        *_choices(table, fmt),
         *_few_neighbourhoods(table, fmt),
         *_incomplete(table, fmt),
         *_floor(table, fmt),
@@ -40,26 +41,46 @@ def _verdict(verdict: Verdict, name: Markup, code: Markup) -> str:
     return " ".join(parts)
 
 
+def _choices(table: Table, fmt: Format) -> list[str]:
+    """Say where best generators were chosen in different ways, or not at all."""
+    chosen = {
+        row.label: {each.selection for each in row.configuration.trainings if table.protocol_hash in each.measured}
+        for row in table.rows
+        if any(name.startswith(BEST_PREFIX) for name in row.estimates)
+    }
+    ways = sorted(set().union(*chosen.values()) - {""})
+    without = [label for label, selections in chosen.items() if "" in selections]
+    found = []
+    if ways and without:
+        found.append(f"Of {_all(without, fmt.name)} no generator was chosen during training: best is last.")
+    if len(ways) > 1:
+        found.append(
+            f"Best generators were chosen in different ways ({_all(ways, fmt.code)}, the artifact "
+            f"{fmt.code('evaluation/selection.json')} of the runs): their numbers at best cannot be compared."
+        )
+    return found
+
+
 def _few_neighbourhoods(table: Table, fmt: Format) -> list[str]:
     """Warn of a precision that a few real images give away."""
     found = [row.label for row in table.rows if _rests_on_few(row)]
     if not found:
         return []
     return [
-        f"The precision of {_all(found, fmt.name)} is no sign of quality: fewer than {LITTLE_COVERAGE:.0%} of the real "
+        f"The precision of {_all(found, fmt.name)} is no sign of quality: fewer than {LITTLE:.0%} of the real "
         "images have a generated one in their neighbourhood (coverage). A few real images that are unlike all others "
         "have neighbourhoods so wide that noise lies in them."
     ]
 
 
 def _rests_on_few(row: Row) -> bool:
-    """Whether the last or the best generator has a precision above and a coverage below the limits."""
+    """Whether the last or the best generator has more precision than LITTLE and less coverage."""
     means = {
         (kind_of(name.removeprefix(BEST_PREFIX)), name.startswith(BEST_PREFIX)): each.mean
         for name, each in row.estimates.items()
     }
     return any(
-        means.get(("precision", is_best), 0) >= MUCH_PRECISION and means.get(("coverage", is_best), 1) < LITTLE_COVERAGE
+        means.get(("precision", is_best), 0) >= LITTLE > means.get(("coverage", is_best), 1)
         for is_best in (False, True)
     )
 

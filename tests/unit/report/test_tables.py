@@ -150,7 +150,7 @@ def test_an_unfinished_run_is_marked_and_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("precision", "coverage", "warned"),
-    [(0.1, 0.0099, True), (0.1, 0.01, False), (0.0999, 0.0, False), (1.0, 0.9, False)],
+    [(0.01, 0.0099, True), (0.1, 0.01, False), (0.0099, 0.0, False), (1.0, 0.9, False)],
 )
 @pytest.mark.parametrize("prefix", ["", "best_"])
 def test_a_precision_that_rests_on_few_real_images_is_said(
@@ -162,6 +162,26 @@ def test_a_precision_that_rests_on_few_real_images_is_said(
     (table,) = tables(Configuration("a", "h", [honest]), Configuration("b", "i", [fooled]))
     found = [sentence for sentence in sentences(table, PLAIN) if sentence.startswith("The precision of b is no sign")]
     assert len(found) == warned
+
+
+@pytest.mark.parametrize(
+    ("selections", "said"),
+    [
+        (("x", "x", "x"), []),
+        (("", "", ""), []),
+        (("x", "x", ""), ["Of b no generator was chosen during training: best is last."]),
+        (("x", "y", "x"), ["Best generators were chosen in different ways (x and y, the artifact"]),
+    ],
+)
+def test_best_generators_that_were_not_chosen_alike_are_said(selections: tuple[str, ...], said: list[str]) -> None:
+    first, second, third = (
+        Training(run(str(n), seed=str(n), selection=selection), {"p": measured({"fid": 9.0, "best_fid": 8.0})})
+        for n, selection in enumerate(selections)
+    )
+    (table,) = tables(Configuration("a", "h", [first, second]), Configuration("b", "i", [third]))
+    found = [sentence for sentence in sentences(table, PLAIN) if "chosen" in sentence]
+    assert len(found) == len(said)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, said, strict=True))
 
 
 def test_health_of_a_finished_run_is_its_status() -> None:
