@@ -52,16 +52,23 @@ def read_points(store: Store, curves: Sequence[str]) -> pd.DataFrame:
 
 
 def correlations(points: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Return Spearman's and Kendall's coefficients over all checkpoints and within each variant.
+    """Return Spearman's and Kendall's coefficients over all checkpoints, without each variant, and within each.
 
-    The interval is the middle 95 % over bootstrap resamples of the checkpoints.
+    Without: one variant that is far from all others can make a correlation of all alone. The interval is the middle
+    95 % over bootstrap resamples of the checkpoints, as if those of one training were independent: too narrow.
     """
-    groups = {"all": points} | {str(variant): group for variant, group in points.groupby("variant")}
+    variants = {str(variant): group for variant, group in points.groupby("variant")}
+    without = {f"all but {name}": points[points["variant"] != name] for name in variants if len(variants) > 2}
+    groups = {"all": points} | without | variants
     return pd.DataFrame(
         [
             {"checkpoints of": name, "number": len(group)}
             | {"Spearman": round(spearman(group[first], group[second]), 3)}
-            | {"95 % interval": interval(group[first].to_numpy(), group[second].to_numpy()) if name == "all" else ""}
+            | {
+                "95 % interval": interval(group[first].to_numpy(), group[second].to_numpy())
+                if name.startswith("all")
+                else ""
+            }
             | {"Kendall": round(kendall(group[first].to_numpy(), group[second].to_numpy()), 3)}
             for name, group in groups.items()
         ]

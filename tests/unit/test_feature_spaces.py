@@ -47,3 +47,12 @@ def test_points_are_the_steps_that_every_curve_has(tmp_path: Path, monkeypatch: 
     table = feature_spaces.correlations(points, "a", "b")
     assert table["checkpoints of"].tolist() == ["all", "dcgan", "wgan"]
     assert table["Spearman"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_one_variant_far_from_the_others_makes_no_correlation_of_theirs() -> None:
+    values = {"a": [(1.0, 2.0), (2.0, 1.0)], "b": [(1.5, 1.5), (2.5, 0.5)], "far": [(90.0, 90.0), (91.0, 91.0)]}
+    rows = [{"variant": name, "x": x, "y": y} for name, pairs in values.items() for x, y in pairs]
+    table = feature_spaces.correlations(pd.DataFrame(rows), "x", "y").set_index("checkpoints of")
+    assert table.loc["all but far", "Spearman"] == -1.0
+    assert table.loc["all", "Spearman"] > 0
+    assert list(table.index) == ["all", "all but a", "all but b", "all but far", "a", "b", "far"]
