@@ -315,7 +315,8 @@ def test_views_at_equal_effort_are_interpolated(made: Written) -> None:
     seconds = views["seconds", 1.0]
     assert seconds["budget"] == 100  # the fastest run ended then
     assert seconds["estimates"]["dcgan (dataset=faces)"]["mean"] == (10 + 34) / 2
-    assert seconds["estimates"]["wgan"]["mean"] == pytest.approx((90 - 100 / 3 + 90 - 46 * 2 / 3) / 2)
+    assert seconds["estimates"]["wgan"] is None  # the way from its untrained generator is not measured
+    assert seconds["missing"]["wgan"] == "its first measurement was at 150"
     assert views["generator_updates", 1.0]["budget"] == 200
     assert views["images", 1.0]["budget"] == 64000
 
