@@ -13,8 +13,8 @@ class Kind:
     """How to read a number.
 
     short: header of its column. better: which direction is, if any. scale: what tables multiply it by. column_of: for
-    which checkpoints it is a column of the main table; all numbers of both stand in a second one. decimals: of tables,
-    None for as many as three digits need.
+    which checkpoints it is a column of the main table; all numbers of both stand in a second one. aligned: whether
+    all cells of a column have equally many decimals.
     """
 
     short: str
@@ -22,16 +22,16 @@ class Kind:
     better: Literal["lower", "higher", ""]
     scale: float = 1.0
     column_of: Collection[str] = ()
-    decimals: int | None = None
+    aligned: bool = False
 
 
 BEST_PREFIX = "best_"  # of the numbers of the generator that was best during training
 LAST, BOTH = ("last",), ("last", "best")
 KINDS: Mapping[str, Kind] = {
-    "fd": Kind("FD", "Frechet distance of the features' Gaussians", "lower", column_of=BOTH, decimals=1),
+    "fd": Kind("FD", "Frechet distance of the features' Gaussians", "lower", column_of=BOTH, aligned=True),
     "kd": Kind("KD", "kernel distance, the unbiased squared MMD", "lower", scale=1000, column_of=LAST),
     "fd_infinity": Kind(
-        "FD∞", "Frechet distance extrapolated to infinitely many generated images", "lower", decimals=1
+        "FD∞", "Frechet distance extrapolated to infinitely many generated images", "lower", aligned=True
     ),
     "precision": Kind(
         "precision", "share of generated images inside the real ones' manifold", "higher", column_of=LAST

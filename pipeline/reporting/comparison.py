@@ -124,7 +124,7 @@ def _metrics(first: Row, second: Row) -> pd.DataFrame:
         metric = metric_of(name)
         found = [row.estimates.get(name) for row in (first, second)]
         scaled = [None if each is None else _scaled(each, metric.scale) for each in found]
-        decimals = metric.decimals or decimals_of([each.mean for each in scaled if each is not None])
+        decimals = decimals_of([each.mean for each in scaled if each is not None])
         cells = [NOTHING if each is None else write_estimate(each, decimals) for each in scaled]
         difference, verdict = _difference(scaled, metric.better, decimals)
         lines.append({"metric": metric.label, "A": cells[0], "B": cells[1], "B - A": difference, "verdict": verdict})

@@ -183,8 +183,6 @@ def _order(real: Measured, metrics: Sequence[Metric]) -> float:
 
 
 def _decimals(metric: Metric, rows: Sequence[Row]) -> int:
-    if metric.decimals is not None:
-        return metric.decimals
     return decimals_of([row.estimates[metric.name].mean * metric.scale for row in rows if metric.name in row.estimates])
 
 
@@ -193,7 +191,7 @@ def _cell(value: Estimate | None, metric: Metric, decimals: int) -> str:
         return NOTHING
     spread = None if value.spread is None else value.spread * metric.scale
     scaled = Estimate(value.mean * metric.scale, spread, value.num_seeds)
-    return write_estimate(scaled, decimals, fixed=metric.decimals is not None)
+    return write_estimate(scaled, decimals, fixed=metric.aligned)
 
 
 def _fixed(value: Estimate | None, decimals: int) -> str:

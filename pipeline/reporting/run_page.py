@@ -42,8 +42,9 @@ def _summary(numbers: Mapping[str, Mapping[str, Any]]) -> str:
             continue
         best = each["best"].get(name)
         flags = f" ({escape(', '.join(each['flags']))})" if each["flags"] else ""
-        shown = f"{code(name)} {each['last'][name]:.1f}"
-        words.append(f"{shown}{f', best {best:.1f}' if best is not None else ''}{flags}")
+        decimals = decimals_of([each["last"][name]])
+        shown = f"{code(name)} {each['last'][name]:.{decimals}f}"
+        words.append(f"{shown}{f', best {best:.{decimals}f}' if best is not None else ''}{flags}")
     return f": {'; '.join(words)}" if words else ""
 
 
@@ -69,7 +70,7 @@ def _tables(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 continue
             scale = KINDS[kind].scale
             values = [value, each["best"].get(name)]
-            decimals = KINDS[kind].decimals or decimals_of([value * scale])
+            decimals = decimals_of([value * scale])
             cells = [NOTHING if v is None else f"{v * scale:.{decimals}f}" for v in values]
             header = header_of(name) + (f" ×{scale:g}" if scale != 1 else "")
             plain = code(name.replace("|", ""))  # in a table it ends the cell even in code

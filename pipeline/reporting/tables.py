@@ -29,7 +29,7 @@ class Metric:
     """A column.
 
     scale: what the table multiplies by. in_main: whether it stands in the main table. checkpoint: whose number it is,
-    said in the header where both have a column. decimals: None for as many as three digits need.
+    said in the header where both have a column. aligned: whether all cells have equally many decimals.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Metric:
     better: str
     in_main: bool
     checkpoint: str = ""
-    decimals: int | None = None
+    aligned: bool = False
 
     @property
     def ranked(self) -> bool:
@@ -144,7 +144,7 @@ def metric_of(name: str) -> Metric:
         return Metric(name, 1.0, "", in_main=False)
     checkpoint = "last" if plain == name else "best"
     said = checkpoint if checkpoint == "best" or "best" in kind.column_of else ""
-    return Metric(name, kind.scale, kind.better, checkpoint in kind.column_of, said, kind.decimals)
+    return Metric(name, kind.scale, kind.better, checkpoint in kind.column_of, said, kind.aligned)
 
 
 def build_tables(results: Results, labels: Labels) -> tuple[Table, ...]:

@@ -81,9 +81,10 @@ def test_numbers_of_the_last_and_the_best_generator_have_their_scale_and_decimal
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(249.96, "250.0"), (0.04, "0.0"), (math.nan, "nan"), (math.inf, "inf"), (1234.56, "1234.6")]
+    ("value", "shown"),
+    [(249.96, "250.0"), (0.0412, "0.0412"), (2.845, "2.85"), (math.nan, "nan"), (math.inf, "inf"), (1234.56, "1234.6")],
 )
-def test_a_frechet_distance_has_one_decimal_whatever_its_size(value: float, shown: str) -> None:
+def test_a_frechet_distance_has_three_digits_and_a_decimal_at_least(value: float, shown: str) -> None:
     page = run_page(made(result({"fid": value})))
     assert numbers(page)["FID (`fid`)"] == [shown, "-"]
     assert page.splitlines()[0].endswith(f": `fid` {shown}")

@@ -46,7 +46,7 @@ def test_columns_are_what_was_measured_main_ones_first() -> None:
         "variant": "a",
         "seeds": "1",
         "KID ×1000 best ↓": "1000.0",
-        "FID∞ ↓": "9.0",
+        "FID∞ ↓": "9.00",
         "odd": "0.200",
     }
 
@@ -203,7 +203,7 @@ def test_the_floor_says_with_how_many_images() -> None:
 
 def test_a_floor_alone_is_a_table() -> None:
     (table,) = tables(configuration("a"), floor=measured({"fid": 0.5}))
-    assert _column(table) == ["-", "0.5"]
+    assert _column(table) == ["-", "0.50"]
     assert table.verdicts == []
 
 
