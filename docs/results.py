@@ -1,4 +1,4 @@
-"""Put the published results of a suite on the README's first screen: its tables and two pictures.
+"""Put the published results of a suite on the README's first screen: its first table and two pictures.
 
 python docs/results.py SUITE           # rewrites what stands between the two marks
 python docs/results.py SUITE --check   # fails where that would change something
@@ -49,11 +49,13 @@ def block(suite: str, root: Path) -> str:
     suite_of, *about = summary.split("\n\n")[1:]
     missing = [paragraph.strip() for paragraph in about if paragraph.startswith("Not finished")]
     lines = [f"{BEGIN} (made by `python docs/results.py {suite}`) -->", suite_of, *missing]
-    for section in sections:
-        if "(protocol `" in (title := section.splitlines()[0]):
-            _, grid, words = section.split("\n\n")[:3]
-            lines += [f"**{title}**", table(grid), most_important(words)]
-    lines += [pictures(root, folder), f"All of it: [{folder.as_posix()}]({folder.as_posix()}/report.md).", END]
+    measured = [section.split("\n\n")[:3] for section in sections if "(protocol `" in section.splitlines()[0]]
+    for title, grid, words in measured[:1]:
+        lines += [f"**{title}**", table(grid), most_important(words)]
+    others = f", with {len(measured) - 1} more protocol" if len(measured) > 1 else ""
+    plural = "s" if len(measured) > 2 else ""
+    link = f"[{folder.as_posix()}]({folder.as_posix()}/report.md)"
+    lines += [pictures(root, folder), f"All of it{others}{plural}: {link}.", END]
     return "\n\n".join(lines)
 
 
