@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from pydantic.dataclasses import dataclass
@@ -11,11 +11,12 @@ from pydantic.dataclasses import dataclass
 from gan.schema import STRICT, Name
 from pipeline.identity import flatten, write_value
 from pipeline.metrics.names import BEST_PREFIX, KINDS
-from pipeline.reporting.numbers import Estimate
+from pipeline.reporting.numbers import Estimate, estimate
 from pipeline.reporting.stability import MEASURES
 
 Markup = Callable[[str], str]
-KNOWN_MEASURES = (*KINDS, *(f"{BEST_PREFIX}{kind}" for kind in KINDS), *MEASURES)
+TABLE_MEASURES = (*KINDS, *(f"{BEST_PREFIX}{kind}" for kind in KINDS))
+KNOWN_MEASURES = (*TABLE_MEASURES, *MEASURES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Candidate:
 
     overridden: what differs from the variant's own file, by dotted field, as JSON has it. measures: by name of
     KNOWN_MEASURES, without a feature space (fd, best_fd, worst_rise, ...). worst: of those in MEASURES, the largest
-    value of a single run.
+    value of a single run. by_seed: of TABLE_MEASURES, the value of each training seed.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Candidate:
     num_runs: int
     measures: Mapping[str, Estimate]
     worst: Mapping[str, float]
+    by_seed: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +72,13 @@ class Selector:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """A row that has a measure."""
+    """A row that has a measure. worst, by_seed: as in Candidate."""
 
     label: str
     estimate: Estimate
     worst: float
     num_runs: int
+    by_seed: Mapping[str, float]
 
     @property
     def seeds(self) -> str:
@@ -84,6 +87,11 @@ class Known:
         if measured < self.num_runs:
             return f"{measured} of {self.num_runs} runs"
         return f"{measured} seed{'' if measured == 1 else 's'}"
+
+    def only(self, seeds: Set[str]) -> "Known":
+        """Return the row of at least one of its seeds."""
+        kept = {seed: self.by_seed[seed] for seed in sorted(seeds)}
+        return dataclasses.replace(self, estimate=estimate(list(kept.values())), by_seed=kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +122,11 @@ class Rows:
         first, second = (self._train(selector, seed) for seed in ("0", "1"))
         return f"Two seeds or more decide: {first}, {second}, then {self._evaluate(selector)}."
 
+    def to_pair(self, selectors: Sequence[Selector]) -> str:
+        """Say how rows come to seeds that they share."""
+        commands = " and ".join(f"{self._train(each, 'N')}, {self._evaluate(each)}" for each in selectors)
+        return f"Two seeds or more that both rows have decide: {commands} with the same N."
+
     def to_have(self, num_seeds: int, selector: Selector) -> str:
         """Say how a row comes to so many seeds."""
         return f"{num_seeds} seeds or more decide: {self._train(selector, 'N')} with each N that was not used yet."
@@ -138,7 +151,7 @@ class Rows:
             return Gap(f"{code} of {name} is not finite in every run: there is no mean.", "Look at its runs.")
         if value.num_seeds < num_seeds or (num_seeds > 1 and value.spread is None):
             return Gap(f"{name} has {code} of one seed only, and so no spread.", self.to_get(selector))
-        return Known(label, value, worst, matching[0].num_runs)
+        return Known(label, value, worst, matching[0].num_runs, matching[0].by_seed.get(measure, {}))
 
     def _ambiguous(self, selector: Selector, matching: Sequence[Candidate]) -> Gap:
         labels = " and ".join(self.wording.name(each.label) for each in matching)

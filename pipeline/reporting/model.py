@@ -181,11 +181,12 @@ def _groups(configurations: Sequence[Configuration], labels: Labels) -> list[Gro
 
 def _candidate(row: Row, table: Table, groups: Sequence[Group]) -> Candidate:
     """Return a row as evidence: its numbers in the table, and its trainings' course in the same feature space."""
-    measures = {}
+    measures, by_seed = {}, {}
     for name, each in row.estimates.items():
         plain = name.removeprefix(BEST_PREFIX)
         if kind := kind_of(plain):
-            measures[kind if plain == name else f"{BEST_PREFIX}{kind}"] = each
+            known_as = kind if plain == name else f"{BEST_PREFIX}{kind}"
+            measures[known_as], by_seed[known_as] = each, _by_seed(row.configuration, table.name, name)
     course = _course(row, table, groups)
     return Candidate(
         label=row.label,
@@ -194,7 +195,14 @@ def _candidate(row: Row, table: Table, groups: Sequence[Group]) -> Candidate:
         num_runs=row.num_runs,
         measures=measures | dict(course.estimates),
         worst=dict(course.largest),
+        by_seed=by_seed,
     )
+
+
+def _by_seed(configuration: Configuration, protocol_hash: str, metric: str) -> dict[str, float]:
+    """Return a metric under one protocol by training seed, of the trainings that have it."""
+    measured = {each.seed: each.measured.get(protocol_hash) for each in configuration.trainings}
+    return {seed: each.metrics[metric] for seed, each in measured.items() if each and metric in each.metrics}
 
 
 def _course(row: Row, table: Table, groups: Sequence[Group]) -> Stability:

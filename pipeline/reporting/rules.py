@@ -6,15 +6,16 @@ holds 0 exactly where Estimate.overlaps says that two rows tie.
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from gan.schema import STRICT
-from pipeline.reporting.candidates import KNOWN_MEASURES, Gap, Known, Rows, Selector
-from pipeline.reporting.numbers import Estimate, decimals_of, write_estimate
+from pipeline.reporting.candidates import KNOWN_MEASURES, TABLE_MEASURES, Gap, Known, Rows, Selector
+from pipeline.reporting.numbers import Estimate, decimals_of, estimate, write_estimate
 from pipeline.reporting.stability import MEASURES
 
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -57,6 +58,12 @@ def _measure_of_runs(value: str) -> str:
     raise ValueError(f"must be one of {', '.join(MEASURES)}, which are known of single runs, got '{value}'")
 
 
+def _pairable(value: bool, info: ValidationInfo) -> bool:
+    if value and (measure := info.data.get("measure", "")) in MEASURES:
+        raise ValueError(f"must be false with '{measure}': seed by seed are known {', '.join(TABLE_MEASURES)}")
+    return value
+
+
 AnyMeasure = Annotated[str, AfterValidator(_measure)]
 MeasureOfRuns = Annotated[str, AfterValidator(_measure_of_runs)]
 Limit = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
@@ -67,7 +74,9 @@ Margin = Annotated[float, Field(gt=-1, le=1, allow_inf_nan=False)]
 class Difference:
     """The left row is lower (or higher) than the right one, by more than a margin in units of the right one's mean.
 
-    With a margin below 0 it may be that much on the other side: "reaches or passes".
+    With a margin below 0 it may be that much on the other side: "reaches or passes". paired: seed by seed, for rows
+    whose trainings share their beginnings: the mean of the differences of the seeds that both have, ± √2 standard
+    deviations, which is as wide as the other interval where a seed does the same to neither row.
     """
 
     name: Literal["difference"]
@@ -76,6 +85,7 @@ class Difference:
     side: Side
     right: Selector
     margin: Margin
+    paired: Annotated[bool, AfterValidator(_pairable)] = False
 
     def decide(self, rows: Rows) -> Finding:
         """Compare the interval of the difference with the margin."""
@@ -83,14 +93,20 @@ class Difference:
         if gaps:
             return _missing(gaps)
         left, right = known
-        difference = _minus(left.estimate, right.estimate)
+        one, other = rows.wording.name(left.label), rows.wording.name(right.label)
+        if self.paired and len(seeds := left.by_seed.keys() & right.by_seed.keys()) < 2:
+            lack = f"{one} and {other} have fewer than two seeds in common that have {rows.wording.code(self.measure)}."
+            return Finding("undecided", lack, (rows.to_pair([self.left, self.right]),))
+        if self.paired:
+            left, right = left.only(seeds), right.only(seeds)
+        difference = (_minus_by_seed if self.paired else _minus)(left, right)
         limit = SIGNS[self.side] * self.margin * abs(right.estimate.mean)
         verdict = _side_of(difference, limit, self.side)
         decimals = decimals_of([left.estimate.mean, right.estimate.mean])
-        one, other = rows.wording.name(left.label), rows.wording.name(right.label)
+        how = " seed by seed" if self.paired else ""
         sentences = [
             f"{rows.wording.code(self.measure)}: {_written(left, decimals, rows)}, {_written(right, decimals, rows)}.",
-            f"{one} minus {other} is {write_estimate(difference, decimals)}; to be {self._claim()} it has to be "
+            f"{one} minus {other}{how} is {write_estimate(difference, decimals)}; to be {self._claim()} it has to be "
             f"{BEYOND[self.side]} {limit + 0.0:.{decimals}f}.",  # + 0.0: no "-0.0"
             ENDINGS[verdict],
         ]
@@ -162,10 +178,17 @@ class Exceeds:
 Rule = Annotated[Difference | Level | Exceeds, Field(discriminator="name")]
 
 
-def _minus(left: Estimate, right: Estimate) -> Estimate:
+def _minus(left: Known, right: Known) -> Estimate:
     """Return the difference of two means with the sum of their spreads."""
-    spread = (left.spread or 0.0) + (right.spread or 0.0)
-    return Estimate(left.mean - right.mean, spread, min(left.num_seeds, right.num_seeds))
+    one, other = left.estimate, right.estimate
+    spread = (one.spread or 0.0) + (other.spread or 0.0)
+    return Estimate(one.mean - other.mean, spread, min(one.num_seeds, other.num_seeds))
+
+
+def _minus_by_seed(left: Known, right: Known) -> Estimate:
+    """Return the mean of the differences of rows with the same seeds, with √2 times their standard deviation."""
+    mean = estimate([value - right.by_seed[seed] for seed, value in left.by_seed.items()])
+    return dataclasses.replace(mean, spread=math.sqrt(2) * (mean.spread or 0.0))
 
 
 def _side_of(value: Estimate, limit: float, side: Side) -> Verdict:

@@ -330,9 +330,21 @@ def test_claims_are_decided_by_their_rules(made: Written, library: Library, tmp_
     rule = (
         "rule: {name: difference, measure: fd, left: {variant: wgan}, side: lower, right: {variant: dcgan}, margin: 0}"
     )
-    (tmp_path / "c.yaml").write_text(f"claims:\n  - {{id: x, text: WGAN <wins>, unseen: all, {rule}}}\n")
+    paired = rule.replace("margin: 0", "margin: 0, paired: true")
+    (tmp_path / "c.yaml").write_text(
+        f"claims:\n  - {{id: x, text: WGAN <wins>, unseen: all, {rule}}}\n"
+        f"  - {{id: y, text: Other seeds, unseen: all, {paired}}}\n"
+        f"  - {{id: z, text: Its own seeds, unseen: all, {paired.replace('dcgan', 'wgan')}}}\n"
+    )
     other = report(store=library.store, directory=tmp_path / "r", claims=tmp_path / "c.yaml")
-    assert "| WGAN &lt;wins&gt; | **contradicted** |" in re.sub(" +", " ", other.markdown.read_text(encoding="utf-8"))
+    written = re.sub(" +", " ", other.markdown.read_text(encoding="utf-8"))
+    assert "| WGAN &lt;wins&gt; | **contradicted** |" in written
+    assert "**wgan** and **dcgan (dataset=faces)** have fewer than two seeds in common that have `fd`." in written
+    assert (
+        "`fd`: **wgan** 41.0 ± 1.4 (2 seeds), **wgan** 41.0 ± 1.4 (2 seeds). **wgan** minus **wgan** seed by "
+        in written
+    )
+    assert "seed by seed is 0.0 ± 0.0;" in written
 
 
 def test_a_run_whose_label_is_not_its_configuration_s_is_in_no_table(library: Library, made: Written) -> None:

@@ -13,7 +13,7 @@ CODE = Wording(name=lambda text: f"<{text}>", code=lambda text: f"`{text}`")
 
 
 def row(variant: str, *values: float, measure: str = "fd", num_runs: int = 0, **overridden: Any) -> Candidate:
-    """A row with one value for each seed; dots in the names of fields are written as two underscores."""
+    """A row with one value for each seed from 0 on; dots in the names of fields are written as two underscores."""
     return Candidate(
         label=variant,
         variant=variant,
@@ -21,11 +21,14 @@ def row(variant: str, *values: float, measure: str = "fd", num_runs: int = 0, **
         num_runs=num_runs or len(values),
         measures={measure: estimate(values)} if values else {},
         worst={measure: max(values)} if values and measure in MEASURES else {},
+        by_seed={measure: {str(seed): value for seed, value in enumerate(values)}},
     )
 
 
-def lower(margin: float = 0.0, side: Side = "lower", left: Selector = A, right: Selector = B) -> Difference:
-    return Difference("difference", "fd", left, side, right, margin)
+def lower(
+    margin: float = 0.0, side: Side = "lower", left: Selector = A, right: Selector = B, *, paired: bool = False
+) -> Difference:
+    return Difference("difference", "fd", left, side, right, margin, paired)
 
 
 def decide(rule: Rule, *rows: Candidate, given_: tuple[Rule, ...] = (), wording: Wording | None = None) -> Judgement:

@@ -79,6 +79,56 @@ def test_a_further_seed_at_the_mean_takes_no_verdict_away(a: list[float], b: lis
 
 
 @pytest.mark.parametrize(
+    ("left", "right", "margin", "verdict"),
+    [
+        ((30.0, 50.0), (40.0, 60.0), 0.0, "supported"),  # each seed is 10 lower, though the rows tie
+        ((30.0, 50.0), (40.0, 60.0), 0.2, "undecided"),  # exactly a fifth of 50: neither more nor less
+        ((30.0, 50.0), (40.0, 60.0), 0.25, "contradicted"),
+        ((40.0, 60.0), (30.0, 50.0), 0.0, "contradicted"),
+        ((30.0, 50.0), (32.0, 53.0), 0.0, "supported"),  # 2.5 ± 1 lower
+        ((30.0, 50.0), (31.0, 53.0), 0.0, "undecided"),  # 2 ± 2 lower
+        ((10.0, 12.0), (22.0, 20.0), 0.0, "supported"),
+    ],
+)
+def test_difference_seed_by_seed(
+    left: tuple[float, ...], right: tuple[float, ...], margin: float, verdict: str
+) -> None:
+    assert decide(lower(margin, paired=True), row("a", *left), row("b", *right)).verdict == verdict
+    mirrored = [row("a", *(-value for value in left)), row("b", *(-value for value in right))]
+    assert decide(lower(margin, "higher", paired=True), *mirrored).verdict == verdict
+
+
+@given(PAIRS, PAIRS, st.floats(-1e3, 1e3))
+def test_what_a_seed_does_to_both_rows_changes_no_paired_verdict(a: list[float], b: list[float], luck: float) -> None:
+    shift = float(round(luck))
+    before = decide(lower(paired=True), row("a", *a), row("b", *b))
+    after = decide(lower(paired=True), row("a", a[0] + shift, a[1]), row("b", b[0] + shift, b[1]))
+    assert after.verdict == before.verdict
+
+
+def test_a_paired_interval_is_as_wide_as_the_other_where_seeds_have_nothing_in_common() -> None:
+    """Four seeds whose deviations are uncorrelated: the width of an interval is that of the sum of both spreads."""
+    a, b = (10.0, 12.0, 10.0, 12.0), (30.0, 30.0, 32.0, 32.0)
+    evidence = [decide(lower(paired=paired), row("a", *a), row("b", *b)).evidence for paired in (False, True)]
+    assert "a minus b is -20.0 ± 2.3;" in evidence[0]  # twice 1.155
+    assert "a minus b seed by seed is -20.0 ± 2.3;" in evidence[1]  # √2 times 1.633
+
+
+def test_only_seeds_that_both_rows_have_are_paired() -> None:
+    found = decide(lower(paired=True), row("a", 30.0, 50.0, 999.0), row("b", 40.0, 60.0))
+    assert found.verdict == "supported"
+    assert found.evidence.startswith("fd: a 40.0 ± 14.1 (2 of 3 runs), b 50.0 ± 14.1 (2 seeds).")
+    others = Candidate("b", "b", {}, 2, {"fd": estimate([40.0, 60.0])}, {}, {"fd": {"1": 40.0, "2": 60.0}})
+    found = decide(lower(paired=True), row("a", 30.0, 50.0), others, wording=CODE)
+    assert found.verdict == "undecided"
+    assert words(found) == (
+        "<a> and <b> have fewer than two seeds in common that have `fd`. Two seeds or more that both rows have decide: "
+        "`pipeline train --variant a --seed N`, `pipeline evaluate --variant a` and `pipeline train --variant b --seed "
+        "N`, `pipeline evaluate --variant b` with the same N."
+    )
+
+
+@pytest.mark.parametrize(
     ("values", "side", "verdict"),
     [
         ((0.6, 0.62), "higher", "supported"),
