@@ -14,6 +14,7 @@ from pipeline.metrics.names import BEST_PREFIX, KINDS
 from pipeline.reporting.numbers import Estimate, estimate
 from pipeline.reporting.stability import MEASURES
 
+PRECISION = "precision"  # field of a configuration
 Markup = Callable[[str], str]
 TABLE_MEASURES = (*KINDS, *(f"{BEST_PREFIX}{kind}" for kind in KINDS))
 KNOWN_MEASURES = (*TABLE_MEASURES, *MEASURES)
@@ -52,14 +53,20 @@ class Wording:
 
 @dataclass(frozen=True, config=STRICT)
 class Selector:
-    """Selects the row of a variant in which exactly these fields differ from the variant's file, by dotted name."""
+    """Selects the row of a variant in which exactly these fields differ from the variant's file, by dotted name.
+
+    The number format of a row may be any unless it is one of the fields: what a file leaves to the device is the same
+    experiment on each.
+    """
 
     variant: Name
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def matches(self, candidate: Candidate) -> bool:
         """Whether a candidate is this row. A group of fields may be set as one."""
-        return self.variant == candidate.variant and flatten(self.set) == candidate.overridden
+        wanted = flatten(self.set)
+        changed = {key: value for key, value in candidate.overridden.items() if key != PRECISION or key in wanted}
+        return self.variant == candidate.variant and wanted == changed
 
     @property
     def title(self) -> str:

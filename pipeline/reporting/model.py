@@ -10,7 +10,7 @@ from gan.errors import UserError
 from pipeline.identity import flatten
 from pipeline.metrics.names import BEST_PREFIX, kind_of
 from pipeline.reporting.budgets import View, views_at_equal_effort
-from pipeline.reporting.candidates import Candidate, Wording
+from pipeline.reporting.candidates import PRECISION, Candidate, Wording
 from pipeline.reporting.claims import Claim, Judgement, judge
 from pipeline.reporting.curves import MOST_DRAWN, SECONDS, Curve, Trajectory
 from pipeline.reporting.labels import Labels, label
@@ -225,5 +225,8 @@ def _course(row: Row, table: Table, groups: Sequence[Group]) -> Stability:
 
 def _with_commands(wording: Wording, table: Table) -> Wording:
     """Return how evidence is written, with the options that commands need for rows of this protocol."""
-    train = ("--data", str(table.protocol.get("dataset", "NAME")))
+    train = ["--data", str(table.protocol.get("dataset", "NAME"))]
+    formats = {row.configuration.overridden.get(PRECISION) for row in table.rows}
+    if len(formats) == 1 and (chosen := formats.pop()):  # of all rows, against the device's own
+        train += ["--precision", str(chosen)]
     return dataclasses.replace(wording, train=train, evaluate=evaluate_options(table.protocol))

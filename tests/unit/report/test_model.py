@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 
 from gan.errors import UserError
+from pipeline.reporting.candidates import Selector, Wording
+from pipeline.reporting.claims import Claim
 from pipeline.reporting.labels import label
-from pipeline.reporting.model import differences, in_words, require_one_table
+from pipeline.reporting.model import Report, differences, in_words, require_one_table
 from pipeline.reporting.results import Configuration, Measured, Results, Training
+from pipeline.reporting.rules import Level
 from pipeline.reporting.tables import Table, build_tables
 from tests.unit.report.made import PROTOCOL, run
 
@@ -85,3 +88,27 @@ def test_rows_that_were_not_measured_are_named() -> None:
     assert refusal(measured_under("a", p={}), *elsewhere).startswith(
         "--one-table: rows of different protocols cannot be compared: b, c: not measured. Evaluate all runs alike"
     )
+
+
+CLAIM = Claim("c", "t", Level("level", "fd", Selector("b"), "lower", 1.0), "u")
+
+
+@pytest.mark.parametrize(("formats", "asked"), [(("fp32", "fp32"), True), (("fp32", ""), False), (("", ""), False)])
+def test_what_is_missing_is_asked_for_in_the_number_format_that_all_rows_were_given(
+    formats: tuple[str, ...], asked: bool
+) -> None:
+    rows = [
+        Configuration(
+            name,
+            f"hash-{name}",
+            [Training(run(name, changed="precision" * bool(each)), {"p": Measured("p", PROTOCOL, 100, {"fid": 1.0})})],
+            {"precision": each or "bf16"},
+        )
+        for name, each in zip(("a", "c"), formats, strict=True)
+    ]
+    results = Results(rows, {}, ())
+    (table,) = build_tables(results, labels := label(rows))
+    made = Report(results, labels, [table], (), [CLAIM], {table.name: []})
+    (found,) = made.judgements(table, Wording())
+    options = "--data faces --precision fp32" if asked else "--data faces"
+    assert f"pipeline train --variant b {options} --seed 0," in " ".join(found.remedies)

@@ -221,6 +221,16 @@ def test_rows_are_selected_by_exactly_what_is_set() -> None:
     assert decide(lower(left=longer, right=A), *rows).verdict == "contradicted"
 
 
+def test_the_number_format_of_a_row_may_be_any() -> None:
+    """`--precision fp32` on a device whose own is bf16 does not make it another experiment."""
+    rows = [row("a", 1.0, 2.0, precision="fp32"), row("b", 3.0, 4.0, precision="fp32", epochs=100)]
+    assert decide(lower(right=Selector("b", {"epochs": 100})), *rows).verdict == "supported"
+    assert Selector("a", {"precision": "fp32"}).matches(rows[0])
+    assert not Selector("a", {"precision": "bf16"}).matches(rows[0])
+    twice = decide(lower(), *rows, row("a", 1.0, 2.0), row("b", 3.0, 4.0)).evidence
+    assert "2 rows are a as in its file" in twice
+
+
 def test_a_row_that_is_missing_is_asked_for() -> None:
     longer = Selector("wgan", {"epochs": 100, "initialization": "torch default"})
     wording = Wording(("--data", "faces"), ("--num-samples", "2048"), CODE.name, CODE.code)
