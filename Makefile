@@ -29,6 +29,7 @@ lint: $(VENV)/.dev          ## style
 
 types: $(VENV)/.dev         ## static types
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks docs .ci  # apart: scripts import each other from their own folder
 
 conda: $(VENV)/.dev         ## write conda.yaml from pyproject.toml and constraints.txt
 	$(BIN)/python .ci/conda_yaml.py

@@ -52,7 +52,8 @@ class Balls:
     @property
     def held(self) -> NDArray[np.int64]:
         """How many generated images each ball holds."""
-        return self.inside.sum(axis=1)
+        counts: NDArray[np.int64] = self.inside.sum(axis=1)
+        return counts
 
     @property
     def fullest(self) -> NDArray[np.int64]:
@@ -87,7 +88,7 @@ def main(
         rows, shown = [], []
         for name, fake in generated(runs, store, measuring, num):
             balls = balls_of(measuring.real, fake)
-            rows.append({"generator": name} | row_of(balls))
+            rows.append({"generator": name, **row_of(balls)})
             shown.append(pictures(measuring, balls))
     except UserError as error:
         raise click.ClickException(str(error)) from None

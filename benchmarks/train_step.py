@@ -242,7 +242,7 @@ def operations(config: Config, batch_size: int = 4) -> float:
     with FlopCounterMode(display=False) as counter:
         for inputs in Feed(images, small, 0, device).steps(1, config.discriminator_steps):
             train_step(small, state, inputs, Rates(small, 1, device), exact)
-    return counter.get_total_flops() / config.discriminator_steps / batch_size
+    return float(counter.get_total_flops()) / config.discriminator_steps / batch_size
 
 
 def total_of(rows: list[Row]) -> str:
