@@ -57,7 +57,7 @@ def gradient(config: Config, seed: int, clipped: Callable[[nn.Module], bool]) ->
     state = build(without_dropout, seed, CPU)
     for module in state.discriminator.modules():
         if not list(module.children()) and clipped(module):
-            clip_weights(module, config.weight_clip or float("inf"))
+            clip_weights(module.parameters(), config.weight_clip or float("inf"))
     latents = step_latents(seed, Stream.LATENTS, 1, config.batch_size, config.latent_size)
     loss = LOSSES[config.loss].generator(state.discriminator.logits(state.generator(latents)))
     found = torch.autograd.grad(loss, list(state.generator.parameters()))

@@ -103,8 +103,10 @@ class PlainLoop:
         self.optimizer_discriminator.step()
         limit = self.config.weight_clip
         if limit is not None:
-            for parameter in self.discriminator.parameters():
-                parameter.data.clamp_(-limit, limit)
+            for module in self.discriminator.modules():
+                if self.config.clip_normalization or not isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+                    for parameter in module.parameters(recurse=False):
+                        parameter.data.clamp_(-limit, limit)
         if self.step % self.config.discriminator_steps == 0:
             self.optimizer_generator.zero_grad()
             loss_generator = -self.discriminator(self.generator(self.latents(len(real)))).mean()

@@ -40,6 +40,7 @@ class Config:
     discriminator_steps: discriminator updates per generator update; a "step" is one discriminator update.
     fresh_latents: whether the generator step draws new latents or uses the discriminator step's images again.
     weight_clip: the discriminator's parameters are clamped to [-weight_clip, weight_clip] after each of its updates.
+    clip_normalization: whether those of its normalisation layers are clamped too.
     epochs: passes through the images. max_steps: ends training earlier.
     precision: number format of the networks' products; "auto" is resolved for the device before training.
     gradient_penalty: is added to the discriminator's loss.
@@ -62,6 +63,7 @@ class Config:
     fresh_latents: bool
     weight_clip: PositiveFloat | None
     max_steps: PositiveInt | None = None
+    clip_normalization: bool = True
     precision: Annotated[str, _one_of(PRECISIONS)] = "auto"
     gradient_penalty: PenaltyConfig | None = None
     schedule: ScheduleConfig = Constant(name="constant")

@@ -4,7 +4,7 @@ Diverging is not among the flags: a training whose scalars are not finite is sto
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,8 @@ def saturation(loss: Loss, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return torch.stack(shares).mean()
 
 
-def clipped_share(network: nn.Module, limit: float) -> float:
-    """Return the share of a network's parameters, in [0, 1], that lie at the bounds -limit and limit."""
-    parameters = list(network.parameters())
+def clipped_share(parameters: Sequence[nn.Parameter], limit: float) -> float:
+    """Return the share of the numbers in parameters, in [0, 1], that lie at the bounds -limit and limit."""
     at_bound = torch.stack([(parameter.detach().abs() >= limit).sum() for parameter in parameters]).sum()
     return float(at_bound) / sum(parameter.numel() for parameter in parameters)
 

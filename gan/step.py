@@ -3,7 +3,7 @@
 Nothing here reads a value back from the device, so that a step can be recorded once and replayed (gan.graphs).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,8 @@ from gan.health import gradient_norms, saturation
 from gan.losses import LOSSES
 from gan.precision import Autocast
 from gan.state import State
+
+NORMALIZATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 @dataclass
@@ -99,7 +101,7 @@ def train_step(config: Config, state: State, inputs: Inputs, rates: Rates, autoc
     penalized_loss.backward()  # type: ignore[no-untyped-call]
     state.discriminator_optimizer.step()
     if config.weight_clip is not None:
-        clip_weights(state.discriminator, config.weight_clip)
+        clip_weights(clipped_parameters(state.discriminator, config), config.weight_clip)
     output = state.discriminator.output
     measured = [discriminator_loss, output(real_logits).mean(), output(fake_logits).mean()]
     measured += [saturation(loss, real_logits, fake_logits)]
@@ -121,7 +123,17 @@ def train_step(config: Config, state: State, inputs: Inputs, rates: Rates, autoc
 
 
 @torch.no_grad()
-def clip_weights(network: nn.Module, limit: float) -> None:
-    """Clamp every parameter to [-limit, limit] (Arjovsky et al. 2017, algorithm 1, line 7)."""
-    for parameter in network.parameters():
+def clip_weights(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Clamp parameters to [-limit, limit] (Arjovsky et al. 2017, algorithm 1, line 7)."""
+    for parameter in parameters:
         parameter.clamp_(-limit, limit)
+
+
+def clipped_parameters(network: nn.Module, config: Config) -> list[nn.Parameter]:
+    """Return the parameters of a discriminator that `weight_clip` holds for: all, or all but normalisation's."""
+    return [
+        parameter
+        for module in network.modules()
+        if config.clip_normalization or not isinstance(module, NORMALIZATIONS)
+        for parameter in module.parameters(recurse=False)
+    ]

@@ -24,7 +24,7 @@ from gan.precision import autocast, resolve_precision
 from gan.randomness import sample_latents
 from gan.sampling import decode
 from gan.state import State, build
-from gan.step import Rates, train_step, updates_generator
+from gan.step import Rates, clipped_parameters, train_step, updates_generator
 
 NUM_POINTS = 500  # of each curve, at most
 NUM_GRIDS = 25  # grids of fixed latents after the one of step 0, at most, but for that of the last step
@@ -216,7 +216,8 @@ class _Loop:
         """Tell the means since the last point; return whether all of them are finite."""
         values = take_means(self.config, self.state)
         if self.config.weight_clip is not None:
-            values["health/clipped_share"] = clipped_share(self.state.discriminator, self.config.weight_clip)
+            clipped = clipped_parameters(self.state.discriminator, self.config)
+            values["health/clipped_share"] = clipped_share(clipped, self.config.weight_clip)
         self._tell(values)
         return bool(np.isfinite(list(values.values())).all())
 

@@ -41,7 +41,7 @@ def test_the_share_at_the_clip_bound() -> None:
     with torch.no_grad():
         network.weight.copy_(torch.tensor([[0.01, -0.01, 0.0], [0.005, 0.0099, -0.01]]))
         network.bias.copy_(torch.tensor([0.01, 0.0]))
-    assert clipped_share(network, 0.01) == pytest.approx(4 / 8)
+    assert clipped_share(list(network.parameters()), 0.01) == pytest.approx(4 / 8)
 
 
 def test_diversity_is_the_deviation_over_images_of_averaged_places() -> None:

@@ -263,6 +263,22 @@ def test_what_is_done_is_counted(images: np.ndarray, tmp_path: Path) -> None:
     assert max(limits) == pytest.approx(0.01, abs=1e-9)
 
 
+def test_normalisation_can_be_left_out_of_the_clipping(images: np.ndarray, tmp_path: Path) -> None:
+    """Scales of BatchNorm start near 1, and a few steps of RMSprop leave them there: no clamp reaches them."""
+    config = configuration("wgan", "clip_normalization=false")
+    outcome, record = run(config, images, tmp_path)
+    discriminator = outcome.state.discriminator
+    norms = [module for module in discriminator.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 3
+    assert all((norm.weight - 1).abs().max() < 0.2 for norm in norms)
+    left_out = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    clipped = [parameter for parameter in discriminator.parameters() if id(parameter) not in left_out]
+    assert max(parameter.abs().max().item() for parameter in clipped) == pytest.approx(0.01, abs=1e-9)
+    at_bound = sum(int((parameter.abs() >= 0.01).sum()) for parameter in clipped)
+    share = [values["health/clipped_share"] for _, values in record.points if "health/clipped_share" in values][-1]
+    assert share == pytest.approx(at_bound / sum(parameter.numel() for parameter in clipped))
+
+
 def test_discriminator_outputs_are_those_of_the_described_model(images: np.ndarray, tmp_path: Path) -> None:
     _, record = run(configuration("dcgan", "max_steps=1"), images, tmp_path)
     (values,) = curve(record)
