@@ -20,6 +20,7 @@ test: $(VENV)/.dev          ## install, pass the tests
 results: $(VENV)/.installed ## run SUITE (on DATA, with OPTIONS), publish it in experiments/results, show it in the README
 	$(BIN)/pipeline run $(SUITE) $(ON) $(OPTIONS)
 	$(BIN)/pipeline report --suite $(SUITE) $(ON) --publish
+	$(BIN)/pipeline export experiments/results/$(basename $(notdir $(SUITE)))/runs.zip --suite $(SUITE) $(ON) --publish
 	$(BIN)/python docs/results.py $(SUITE)
 
 lint: $(VENV)/.dev          ## style

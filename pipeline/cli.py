@@ -27,6 +27,7 @@ from pipeline.options import (
     register_option,
     split_overrides,
 )
+from pipeline.transfer_commands import export_command, import_command
 from pipeline.workspace import Workspace
 
 
@@ -43,6 +44,8 @@ def cli() -> None:
 
 cli.add_command(prepare)
 cli.add_command(data)
+cli.add_command(export_command)
+cli.add_command(import_command)
 
 
 @cli.command(cls=StageCommand)

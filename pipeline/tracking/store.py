@@ -124,6 +124,20 @@ class Store:
         except (MlflowException, OSError):
             return []
 
+    def all_artifacts(self, run: Run) -> list[str]:
+        """Return the paths of all files among a run's artifacts, sorted; those of its published models are not.
+
+        Raises UserError where the store cannot be used.
+        """
+        found: list[str] = []
+        folders = [""]
+        with store_errors(shown(self.uri)):
+            while folders:
+                folder = folders.pop()
+                for file in list_artifacts(artifact_uri=f"{run.artifact_uri}/{folder}".rstrip("/")):
+                    (folders if file.is_dir else found).append(f"{folder}/{Path(file.path).name}".lstrip("/"))
+        return sorted(found)
+
     def read_artifact(self, run: Run, path: str) -> bytes | None:
         """Return the content of an artifact, or None where there is none.
 
@@ -148,7 +162,8 @@ class Store:
         except (MlflowException, OSError) as error:
             _require_space(error, target)
             raise UserError(
-                f"run {run.run_id} ({run.name}, {run.status}) has no artifact {path}. Let its training finish first."
+                f"run {run.run_id} ({run.name}, {run.status}) has no artifact {path}. Let its training finish first, "
+                "or, where it was imported, export it again without --publish."
             ) from error
 
     @contextmanager

@@ -47,5 +47,5 @@ def test_every_entry_point_is_a_command_with_these_options() -> None:
         assert re.findall(r"pipeline (\S+)", entry["command"]) == [command.name]
         assert set(re.findall(r"--[\w-]+", entry["command"])) <= options
         assert set(re.findall(r"\{(\w+)\}", entry["command"])) == set(entry.get("parameters", {}))
-    by_hand = {"data", "ui"}  # what a person looks at, nothing that MLflow should run and record
+    by_hand = {"data", "ui", "export", "import"}  # of files and pages, nothing that MLflow should run and record
     assert {"run", *project["entry_points"]} - {"main"} == set(cli.commands) - by_hand
