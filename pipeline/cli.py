@@ -202,7 +202,10 @@ def evaluate(
     "--compare", nargs=2, metavar="A B", help="Instead: what differs between two runs or rows (id, variant or label)."
 )
 @click.option("--one-table", is_flag=True, help="Refuse runs that were not all measured under one protocol.")
-@click.option("--claims", type=FILE, metavar="FILE", help="Claims and their rules [default: experiments/claims.yaml].")
+@click.option(
+    "--claims", type=FILE, metavar="FILE",
+    help="Claims and their rules [default: the suite's own, else experiments/claims.yaml].",
+)  # fmt: skip
 @click.option(
     "--training-images/--no-training-images", default=True, show_default=True,
     help="Show the training images that are nearest to generated ones.",

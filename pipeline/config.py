@@ -61,7 +61,10 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class SuiteConfig:
-    """Variants x seeds on one dataset. `set` holds for all rows, a row's own `set` is applied after it."""
+    """Variants x seeds on one dataset. `set` holds for all rows, a row's own `set` is applied after it.
+
+    claims: a file of claims that its report decides, instead of the reports' own; relative to the suite's file.
+    """
 
     title: str
     dataset: DatasetConfig
@@ -69,6 +72,7 @@ class SuiteConfig:
     evaluation: EvaluationConfig
     cells: Annotated[tuple[CellConfig, ...], Field(min_length=1)]
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    claims: str | None = None
 
 
 def load_experiment(variant: str, overrides: Sequence[str] = ()) -> Config:
@@ -114,7 +118,12 @@ def load_suite(suite: str) -> SuiteConfig:
             load_experiment(cell.variant, overrides_of(config, cell))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    return config
+    if config.claims is None:
+        return config
+    claims = path.parent / config.claims
+    if not _is_file(claims):
+        raise UserError(f"{path}: claims must be a file beside it, got '{config.claims}'. Correct the path.")
+    return dataclasses.replace(config, claims=str(claims))
 
 
 def overrides_of(suite: SuiteConfig, cell: CellConfig) -> list[str]:

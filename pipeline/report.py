@@ -78,15 +78,16 @@ def report(
 
     run_ids, suite: only these trainings. publish: what can lie in a public repository: no image of the dataset, and no
     report.html, which would hold all pictures once more.
-    claims: a YAML file with claims and the rules that decide them, instead of experiments/claims.yaml. one_table:
-    refuse rows of different protocols. training_images: also pictures in which images of the dataset are seen. The same
-    store gives the same bytes. The files are artifacts of a run of their own as well. register_best: register the best
-    run's generator of each dataset, by the rule of `champion`.
+    claims: a YAML file with claims and the rules that decide them, instead of the suite's or experiments/claims.yaml.
+    one_table: refuse rows of different protocols. training_images: also pictures in which images of the dataset are
+    seen. The same store gives the same bytes. The files are artifacts of a run of their own as well. register_best:
+    register the best run's generator of each dataset, by the rule of `champion`.
 
     Raises UserError where there is no training, an id is no training's, the claims are not valid or the folder cannot
     be written.
     """
-    made = build_report(store, run_ids, load_claims(_claims(claims)), suite)
+    asked = claims or (suite.claims if suite else None)
+    made = build_report(store, run_ids, load_claims(_claims(asked)), suite)
     for run, reason in made.results.refused:
         log.warning("run %s (%s) is refused: %s", run.run_id, clean(run.name), reason)
     if one_table:

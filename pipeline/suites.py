@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gan.errors import UserError
@@ -39,7 +40,8 @@ def find_suite(suite: str, store: Store, data: str | None = None) -> Suite:
             f"--suite {suite}: {shown(store.uri)} has no training of it on '{dataset}'. Run it: pipeline run {suite}"
             f"{f' --data {data}' if data else ''}, or name the dataset that it ran on with --data."
         )
-    return Suite(suite, config.title, dataset, list(found.values()), list(missing), len({*found, *missing}))
+    claims = Path(config.claims) if config.claims else None
+    return Suite(suite, config.title, dataset, list(found.values()), list(missing), len({*found, *missing}), claims)
 
 
 def _is_of(run: Run, wanted: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ class Suite:
     """A suite on a dataset, and what there is of it.
 
     run_ids: one for each variant and seed. missing: those that have no training that ended, as variant and seed.
+    claims: a file of its own claims.
     """
 
     given: str
@@ -19,6 +20,7 @@ class Suite:
     run_ids: Sequence[str]
     missing: Sequence[str]
     num_trainings: int
+    claims: Path | None = None
 
     @property
     def name(self) -> str:

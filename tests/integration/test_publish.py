@@ -11,6 +11,7 @@ from tests.conftest import ROOT, run_pipeline
 
 SUITE = """
 title: A short suite
+claims: own.yaml
 dataset: {name: tiny, sources: [avatars], num_images: 24}
 seeds: [0, 1]
 evaluation: {extractors: [efficientnet_lite0], num_samples: 8, every_epochs: 0.2, curve_samples: 8}
@@ -20,6 +21,13 @@ cells:
   - variant: wgan
     set: {optimizer.lr: 1e-3}
 """
+CLAIMS = """
+claims:
+  - id: mine
+    text: A claim of this suite alone.
+    rule: {name: exceeds, measure: worst_rise, row: {variant: dcgan}, limit: 0.5}
+    unseen: Nothing.
+"""
 DATASET_PICTURES = "closest-"
 
 
@@ -28,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which one seed of a suite ran, and a training that is not of it."""
     folder = tmp_path_factory.mktemp("publish")
     (folder / "short.yaml").write_text(SUITE)
+    (folder / "own.yaml").write_text(CLAIMS)
     run_pipeline("run", "short.yaml", "--seed", "0", cwd=folder)
     run_pipeline("train", "--variant", "dcgan", "--data", "tiny", "--set", "batch_size=4", "--set", "max_steps=2",
                  "--evaluate-every", "0", cwd=folder)  # fmt: skip
@@ -59,6 +68,10 @@ def test_a_suite_is_published(folder: Path) -> None:
     assert "`pipeline run short.yaml --data tiny`" in markdown
     assert "pipeline report --suite short.yaml --data tiny --publish" in markdown
     assert place["environment"]["processor"] in markdown.replace("\\", "")
+
+    assert "A claim of this suite alone." in markdown
+    assert "DCGAN after 20 epochs" not in markdown
+    assert "A claim of this suite alone." not in (folder / "reports" / "report.md").read_text()
 
     files = {path.name for path in results.rglob("*") if path.is_file()}
     assert "report.html" not in files

@@ -90,6 +90,7 @@ def test_everything_arrives(origin: Path, elsewhere: Path, monkeypatch: pytest.M
         assert here.all_artifacts(run) == files[key]
     assert {(key, name): here.read_artifact(after[key], name) for key in files for name in files[key]} == contents
     inputs = here.client.get_run(next(r for r in after.values() if r.tags["stage"] == Stage.TRAIN).run_id).inputs
+    assert inputs is not None
     assert [each.dataset.name for each in inputs.dataset_inputs] == ["tiny"]
 
 

@@ -233,6 +233,19 @@ def test_a_wrong_cell_of_a_suite_is_found_before_anything_runs(tmp_path: Path) -
         load_suite(str(path))
 
 
+def test_a_suites_claims_lie_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    text = (experiments_directory() / "suites" / "demo.yaml").read_text()
+    path.write_text(f"{text}claims: own.yaml\n")
+    with pytest.raises(
+        UserError, match=r"mine.yaml: claims must be a file beside it, got 'own.yaml'. Correct the path"
+    ):
+        load_suite(str(path))
+    (tmp_path / "own.yaml").touch()
+    assert load_suite(str(path)).claims == str(tmp_path / "own.yaml")
+    assert load_suite("demo").claims is None
+
+
 def test_overrides_of_a_suite_keep_their_values(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gan.errors import UserError
 from pipeline.cli import cli
-from pipeline.config import apply_overrides, load_experiment
+from pipeline.config import apply_overrides, load_experiment, load_suite
 from pipeline.reporting.candidates import Candidate, Selector
 from pipeline.reporting.claims import Claim, judge, load_claims
 from pipeline.reporting.numbers import estimate
@@ -127,6 +127,15 @@ def _never_crashes(text: str, folders: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="module")
 def shipped() -> tuple[Claim, ...]:
     return load_claims(experiments_directory() / "claims.yaml")
+
+
+def test_the_claims_at_a_tenth_are_of_rows_of_their_suite() -> None:
+    suite = load_suite("reports_tenth")
+    assert suite.claims is not None
+    rows = [(cell.variant, dict(cell.set)) for cell in suite.cells]
+    claims = load_claims(Path(suite.claims))
+    assert [claim.id for claim in claims] == ["dcgan_beats_wgan", "dcgan_is_unstable", "wgan_sgd_is_more_stable"]
+    assert all((each.variant, dict(each.set)) in rows for claim in claims for each in selectors(claim))
 
 
 def selectors(claim: Claim) -> list[Selector]:
