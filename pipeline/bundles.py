@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Literal
 
@@ -152,13 +152,15 @@ def open_bundle(file: Path) -> Iterator[Bundle]:
     """
     if not file.is_file():
         raise UserError(f"{file}: there is no such file. `pipeline export FILE` writes one.")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            yield Bundle(file, archive, _checked(file, archive))
-    except DAMAGE as error:
-        raise UserError(
-            f"{file}: is damaged, or no bundle of runs: {error}. Take the file that `pipeline export` wrote."
-        ) from error
+    with ExitStack() as held:
+        try:
+            archive = held.enter_context(zipfile.ZipFile(file))
+            bundle = Bundle(file, archive, _checked(file, archive))
+        except DAMAGE as error:
+            raise UserError(
+                f"{file}: is damaged, or no bundle of runs: {error}. Take the file that `pipeline export` wrote."
+            ) from error
+        yield bundle
 
 
 def _checked(file: Path, archive: zipfile.ZipFile) -> list[Entry]:

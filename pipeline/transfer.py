@@ -142,22 +142,29 @@ def _verdict(earlier: Run | None, entry: Entry, imported: Imported) -> Sequence[
 
 
 def _import(bundle: Bundle, entry: Entry, earlier: Run | None, store: Store, workspace: Workspace) -> None:
-    with tempfile.TemporaryDirectory() as folder, storage_errors(Path(folder)):
-        bundle.extract(entry, ARTIFACTS, Path(folder))
-        run_id = write_copy(store, entry.run, earlier, Path(folder), entry.digest)
-    if entry.checkpoints:
+    def put_checkpoints(run_id: str) -> None:
         target = workspace.checkpoints / run_id
-        with in_use(target, None), storage_errors(target):
-            bundle.extract(entry, CHECKPOINTS, target)
+        if entry.checkpoints:
+            with in_use(target, None), storage_errors(target):
+                bundle.extract(entry, CHECKPOINTS, target)
+
+    with tempfile.TemporaryDirectory() as folder:
+        with storage_errors(Path(folder)):
+            bundle.extract(entry, ARTIFACTS, Path(folder))
+        write_copy(store, entry.run, earlier, files=Path(folder), digest=entry.digest, put=put_checkpoints)
 
 
 def _add(writer: Writer, store: Store, run: Run, checkpoints: Mapping[str, Path], publish: bool) -> None:
     """Read a run and its files, and add them to a bundle."""
     left_out = (PLACE, CHECKPOINT) if publish else (PLACE,)
     copy = read_copy(store, run, without_tags=left_out)
+    names = [name for name in store.all_artifacts(run) if not (publish and name.startswith(NOT_PUBLISHED))]
     with tempfile.TemporaryDirectory() as folder:
-        names = [name for name in store.all_artifacts(run) if not (publish and name.startswith(NOT_PUBLISHED))]
-        artifacts = {name: store.download(run, name, Path(folder)) for name in names}
+        artifacts = {}
+        for number, name in enumerate(names):  # a folder each: two may have the same last name
+            target = Path(folder, str(number))
+            target.mkdir()
+            artifacts[name] = store.download(run, name, target)
         writer.add(copy, artifacts, checkpoints)
 
 

@@ -1,7 +1,7 @@
 """Runs as plain data, and back: what takes them from one tracking store to another."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -82,12 +82,15 @@ def copied_runs(store: Store) -> dict[str, Run]:
     return {origin_of(run): run for run in store.find({})}
 
 
-def write_copy(store: Store, copy: Copy, earlier: Run | None, files: Path, digest: str) -> str:
-    """Write a run with the files of a folder into a store, or bring the copy that is there up to date; return its id.
+def write_copy(
+    store: Store, copy: Copy, earlier: Run | None, *, files: Path, digest: str, put: Callable[[str], None]
+) -> None:
+    """Write a run with the files of a folder into a store, or bring the copy that is there up to date.
 
-    What is in the copy that is there and not in this one stays. digest: of all that is copied. Only at the end is it a
-    run of this project: one that was killed before is gone on with by the next call, and one that the store does not
-    take is removed. Raises UserError where the store cannot be used.
+    What is in the copy that is there and not in this one stays. digest: of all that is copied. put: is given the run's
+    id, and puts in place what does not belong into the store. Only then does the run count: one whose copying was
+    stopped is gone on with by the next call, and one that the store does not take is removed. Raises UserError where
+    the store cannot be used.
     """
     client = store.client
     with store_errors(shown(store.uri)):
@@ -102,6 +105,7 @@ def write_copy(store: Store, copy: Copy, earlier: Run | None, files: Path, diges
             for params in _groups([Param(key, value) for key, value in copy.params.items()], TAGS_OF_BATCH):
                 client.log_batch(run_id, params=params)
             client.log_artifacts(run_id, str(files))
+            put(run_id)
             if digest_of_images := copy.tags.get("dataset_digest"):
                 name = copy.tags.get("dataset", digest_of_images)
                 client.log_inputs(run_id, [DatasetInput(Dataset(name, digest_of_images[:12], "code", "{}"))])
@@ -113,7 +117,6 @@ def write_copy(store: Store, copy: Copy, earlier: Run | None, files: Path, diges
             if earlier is None:
                 client.delete_run(run_id)
             raise
-    return run_id
 
 
 def is_copy_of(run: Run | None, digest: str) -> bool:

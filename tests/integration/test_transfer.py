@@ -13,6 +13,7 @@ import torch
 
 from gan.checkpoints import Checkpoints
 from gan.errors import UserError
+from pipeline.bundles import CHECKPOINTS, Bundle, Entry
 from pipeline.publish import GENERATOR
 from pipeline.tracking import Run, Stage, Store, connect
 from pipeline.tracking.copies import ORIGIN
@@ -281,6 +282,29 @@ def test_a_bundle_that_was_changed_is_refused_and_nothing_is_written(
     assert str(refusal.value).startswith(f"{bundle}: ")
     assert runs_of(store) == {}
     assert not workspace.checkpoints.exists()
+
+
+def test_an_import_that_was_stopped_is_finished_by_the_next(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, workspace = store_of(tmp_path, monkeypatch), Workspace(tmp_path)
+    extract = Bundle.extract
+
+    def stop_at_checkpoints(bundle: Bundle, entry: Entry, folder: str, target: Path) -> None:
+        if folder == CHECKPOINTS:
+            raise KeyboardInterrupt
+        extract(bundle, entry, folder, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bundle, "extract", stop_at_checkpoints)
+        with pytest.raises(KeyboardInterrupt):
+            import_runs([origin / "all.zip"], store=store, workspace=workspace)
+    assert store.find({"stage": Stage.TRAIN, "variant": "wgan"}) == []  # half of it does not count
+    import_runs([origin / "all.zip"], store=store, workspace=workspace)
+    assert len(store.find({})) == 3
+    (run,) = store.find({"stage": Stage.TRAIN, "variant": "wgan"})
+    folder = workspace.checkpoints / run.run_id
+    assert Checkpoints(folder, run.tags["fingerprint"]).load_latest() is not None
 
 
 @pytest.mark.parametrize(
