@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gan.errors import UserError
+from gan.schema import PRECISIONS
 from pipeline.config import load_experiment, load_suite, overrides_of
 from pipeline.reporting.results import DIVERGED, FINISHED
 from pipeline.reporting.suites import Suite
@@ -40,8 +41,17 @@ def find_suite(suite: str, store: Store, data: str | None = None) -> Suite:
             f"--suite {suite}: {shown(store.uri)} has no training of it on '{dataset}'. Run it: pipeline run {suite}"
             f"{f' --data {data}' if data else ''}, or name the dataset that it ran on with --data."
         )
-    claims = Path(config.claims) if config.claims else None
-    return Suite(suite, config.title, dataset, list(found.values()), list(missing), len({*found, *missing}), claims)
+    formats = {str(json.loads(run.tags[CONFIG]).get("precision")) for run in runs if run.run_id in found.values()}
+    return Suite(
+        suite,
+        config.title,
+        dataset,
+        list(found.values()),
+        list(missing),
+        len({*found, *missing}),
+        Path(config.claims) if config.claims else None,
+        next(iter(formats)) if len(formats) == 1 and formats <= {*PRECISIONS} else None,
+    )
 
 
 def _is_of(run: Run, wanted: Mapping[str, Any]) -> bool:

@@ -16,15 +16,15 @@ from pipeline.publish import BEST_GENERATOR, GENERATOR
 from pipeline.reporting.illustrations import CLOSEST
 from pipeline.resuming import PLACE
 from pipeline.run_lock import in_use
-from pipeline.tracking import Run, Stage, Store
+from pipeline.tracking import INTERPOLATION_FILE, Run, Stage, Store
 from pipeline.tracking.copies import copied_runs, is_copy_of, is_of_this_project, origin_of, read_copy, write_copy
 from pipeline.tracking.handover import CHECKPOINT
 from pipeline.workspace import Workspace
 
 SOFTWARE = f"gan-benchmark {__version__}"
 LOCKS = (".lock", ".owner.json")  # of a folder of checkpoints: of this machine alone
-# What a bundle for a repository leaves out: generators and grids, which are large, and images of the dataset.
-NOT_PUBLISHED = (GENERATOR, BEST_GENERATOR, "images/", f"{CHECKPOINTS}/", CLOSEST)
+# What a bundle for a repository leaves out: generators and most pictures, which are large, and images of the dataset.
+NOT_PUBLISHED = (GENERATOR, BEST_GENERATOR, f"{CHECKPOINTS}/", "images/", "samples/", INTERPOLATION_FILE, CLOSEST)
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def export_runs(
     """Write trainings, and the measured real images of their datasets, into a file.
 
     run_ids: only these trainings. checkpoints: with those of trainings that did not finish. publish: for a repository:
-    numbers and the last samples, but no generator, no checkpoint, no other grid and no image of the dataset. The same
-    runs give the same bytes. Published models are not copied: MLflow gives them ids of their own.
+    numbers and the last samples, but no generator, no checkpoint, no other picture and no image of the dataset. The
+    same runs give the same bytes. Published models are not copied: MLflow gives them ids of their own.
 
     Raises UserError where there is no training, or the file cannot be written.
     """

@@ -11,7 +11,7 @@ class Suite:
     """A suite on a dataset, and what there is of it.
 
     run_ids: one for each variant and seed. missing: those that have no training that ended, as variant and seed.
-    claims: a file of its own claims.
+    claims: a file of its own claims. precision: the number format that all of them have, None where they differ.
     """
 
     given: str
@@ -21,6 +21,7 @@ class Suite:
     missing: Sequence[str]
     num_trainings: int
     claims: Path | None = None
+    precision: str | None = None
 
     @property
     def name(self) -> str:
@@ -35,4 +36,5 @@ class Suite:
     @property
     def run_command(self) -> str:
         """The command that trains and measures what is left of it."""
-        return shlex.join(["pipeline", "run", self.given, "--data", self.data])
+        precision = ["--precision", self.precision] if self.precision else []  # "auto" may be another one elsewhere
+        return shlex.join(["pipeline", "run", self.given, "--data", self.data, *precision])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_suite_is_published(folder: Path) -> None:
     markdown = (results / "report.md").read_text()
     assert "**A short suite** (suite `short`) on tiny." in markdown
     assert "2 of 4 trainings, dcgan of seed 1, wgan optimizer.lr=0.001 of seed 1" in markdown.replace("\\", "")
-    assert "`pipeline run short.yaml --data tiny`" in markdown
+    assert re.search(r"`pipeline run short.yaml --data tiny --precision (fp32|bf16)`", markdown)
     assert "pipeline report --suite short.yaml --data tiny --publish" in markdown
     assert place["environment"]["processor"] in markdown.replace("\\", "")
 

@@ -63,5 +63,7 @@ def test_a_suite_is_what_was_trained_as_its_file_says(store: Store) -> None:
 
     other = find_suite("two.yaml", store, "others")
     assert (len(other.run_ids), len(other.missing)) == (1, 3)
+    train(store, "precision=bf16", dataset="one")
+    assert find_suite("two.yaml", store, "one").run_command == "pipeline run two.yaml --data one --precision bf16"
     with pytest.raises(UserError, match=r"has no training of it on 'nothing'.*pipeline run two.yaml --data nothing"):
         find_suite("two.yaml", store, "nothing")
