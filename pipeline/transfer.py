@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from pipeline.reporting.illustrations import CLOSEST
 from pipeline.resuming import PLACE
 from pipeline.run_lock import in_use
 from pipeline.tracking import INTERPOLATION_FILE, Run, Stage, Store
-from pipeline.tracking.copies import copied_runs, is_copy_of, is_of_this_project, origin_of, read_copy, write_copy
+from pipeline.tracking.copies import Copy, copied_runs, is_copy_of, is_of_this_project, origin_of, read_copy, write_copy
 from pipeline.tracking.handover import CHECKPOINT
 from pipeline.workspace import Workspace
 
+FINISHED, SECONDS = "FINISHED", "time/train_seconds"  # a run's status, and a metric
 SOFTWARE = f"gan-benchmark {__version__}"
 LOCKS = (".lock", ".owner.json")  # of a folder of checkpoints: of this machine alone
 # What a bundle for a repository leaves out: generators and most pictures, which are large, and images of the dataset.
@@ -78,7 +79,7 @@ def export_runs(
             with progress_bar(total=len(runs), unit="run", description="export") as bar:
                 for run in runs:
                     folder = workspace.checkpoints / run.run_id
-                    ended = run.status == "FINISHED" or run.tags.get("health") == "diverged"
+                    ended = run.status == FINISHED or run.tags.get("health") == "diverged"
                     keep = checkpoints and not publish and not ended
                     _add(writer, store, run, _checkpoints(folder) if keep else {}, publish)
                     bar.update()
@@ -108,9 +109,9 @@ def import_runs(files: Sequence[Path], *, store: Store, workspace: Workspace) ->
     """Copy the runs of bundles into the store, and the checkpoints of unfinished ones beside it.
 
     A run that is here already stays one: what the bundle has beyond it is added. One that was trained here, or gone on
-    with, is left alone. Each bundle is compared with its checksums before anything is written; a kill between two runs
-    loses nothing, the same command does the rest. Raises UserError for a file that is no bundle, that is damaged, or
-    that holds other runs than of trainings and real images.
+    with, is left alone, unless the bundle has it finished. Each bundle is compared with its checksums before anything
+    is written; a kill between two runs loses nothing, the same command does the rest. Raises UserError for a file that
+    is no bundle, that is damaged, or that holds other runs than of trainings and real images.
     """
     imported = Imported([], [], [])
     for file in files:
@@ -137,18 +138,35 @@ def _verdict(earlier: Run | None, entry: Entry, imported: Imported) -> Sequence[
     """Return where a run belongs: to what is new, to what is to be brought up to date, or to what is here."""
     if earlier is None:
         return imported.new
-    own = earlier.run_id == entry.run.run_id or PLACE in earlier.tags
-    return imported.here if own or is_copy_of(earlier, entry.digest) else imported.updated
+    run = entry.run
+    if is_copy_of(earlier, entry.digest) or (run.status == earlier.status and run.tags.items() <= earlier.tags.items()):
+        return imported.here
+    if earlier.run_id != run.run_id and PLACE not in earlier.tags:  # a copy, as it came
+        return imported.updated
+    # It was trained here, at least in part: it can have been finished elsewhere, or only measured there.
+    finished_elsewhere = run.status == FINISHED and earlier.status != FINISHED
+    same_training = run.status == earlier.status and _seconds(run) == earlier.metrics.get(SECONDS)
+    return imported.updated if finished_elsewhere or same_training else imported.here
+
+
+def _seconds(run: Copy) -> float | None:
+    """Return how long a finished training took, which no two trainings share."""
+    points = run.metrics.get(SECONDS)
+    return points[-1][2] if points else None
 
 
 def _import(bundle: Bundle, entry: Entry, earlier: Run | None, store: Store, workspace: Workspace) -> None:
+    here = workspace.checkpoints / earlier.run_id if earlier is not None else None
+
     def put_checkpoints(run_id: str) -> None:
         target = workspace.checkpoints / run_id
         if entry.checkpoints:
-            with in_use(target, None), storage_errors(target):
+            with nullcontext() if target == here else in_use(target, None), storage_errors(target):
                 bundle.extract(entry, CHECKPOINTS, target)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as held, tempfile.TemporaryDirectory() as folder:
+        if here is not None and (entry.checkpoints or here.is_dir()):
+            held.enter_context(in_use(here, earlier))  # nobody trains it meanwhile
         with storage_errors(Path(folder)):
             bundle.extract(entry, ARTIFACTS, Path(folder))
         write_copy(store, entry.run, earlier, files=Path(folder), digest=entry.digest, put=put_checkpoints)
@@ -184,7 +202,7 @@ def _locked(held: ExitStack, trainings: Sequence[Run], workspace: Workspace) -> 
     busy = []
     for run in trainings:
         folder = workspace.checkpoints / run.run_id
-        if run.status == "FINISHED" or not folder.is_dir():
+        if run.status == FINISHED or not folder.is_dir():
             continue
         try:
             held.enter_context(in_use(folder, run))

@@ -54,7 +54,8 @@ def export_command(
 def import_command(files: tuple[Path, ...]) -> None:
     """Copy the runs of FILEs that `pipeline export` wrote into the tracking store.
 
-    Runs that are here already are brought up to date; those that were trained here are left alone. Then `pipeline
+    Runs that are here already are brought up to date; those that were trained here are left alone, unless they were
+    finished elsewhere. Then `pipeline
     report` shows them beside all others, and `pipeline run` and `pipeline train` go on with what is not finished, on
     the same dataset.
     """

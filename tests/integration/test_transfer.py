@@ -180,6 +180,30 @@ def test_a_training_goes_on_elsewhere_bit_for_bit(
     assert "3 were here before" in done.stdout
 
 
+def test_a_training_that_was_finished_elsewhere_comes_home(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    for folder in (home, away):
+        shutil.copytree(origin / "data", folder / "data")
+    assert run_pipeline(*TRAIN, "--max-seconds", "0.01", cwd=home, check=False).returncode == 130
+    run_pipeline("export", "begun.zip", cwd=home)
+    run_pipeline("import", str(home / "begun.zip"), cwd=away)
+    run_pipeline(*TRAIN, cwd=away)
+    run_pipeline("export", "finished.zip", cwd=away)
+    done = run_pipeline("import", str(away / "finished.zip"), cwd=home)
+    assert done.stdout.startswith("0 run(s) are new, 1 were brought up to date, 0 were here before.")
+    store = store_of(home, monkeypatch)
+    (run,) = store.find({"stage": Stage.TRAIN})
+    assert (run.status, ORIGIN in run.tags) == ("FINISHED", False)
+    points = store.client.get_metric_history(run.run_id, "train/loss_discriminator")
+    assert sorted(point.step for point in points) == list(range(1, 11))
+    assert "was done before" in run_pipeline(*TRAIN, cwd=home).stdout
+    run_pipeline("evaluate", "--run", run.run_id, "--num-samples", "8", cwd=home)
+    again = run_pipeline("import", str(away / "finished.zip"), cwd=home)
+    assert "1 were here before" in again.stdout
+
+
 def test_a_published_bundle_has_numbers_and_samples_alone(origin: Path, tmp_path: Path) -> None:
     run_pipeline("export", str(tmp_path / "public.zip"), "--suite", "short.yaml", "--publish", cwd=origin)
     with zipfile.ZipFile(tmp_path / "public.zip") as archive:
