@@ -139,11 +139,13 @@ def _verdict(earlier: Run | None, entry: Entry, imported: Imported) -> Sequence[
     if earlier is None:
         return imported.new
     run = entry.run
-    if is_copy_of(earlier, entry.digest) or (run.status == earlier.status and run.tags.items() <= earlier.tags.items()):
+    if is_copy_of(earlier, entry.digest):
         return imported.here
     if earlier.run_id != run.run_id and PLACE not in earlier.tags:  # a copy, as it came
         return imported.updated
-    # It was trained here, at least in part: it can have been finished elsewhere, or only measured there.
+    # It was made here, at least in part: it can have been finished elsewhere, or only measured there.
+    if run.status == earlier.status and run.tags.items() <= earlier.tags.items():
+        return imported.here
     finished_elsewhere = run.status == FINISHED and earlier.status != FINISHED
     same_training = run.status == earlier.status and _seconds(run) == earlier.metrics.get(SECONDS)
     return imported.updated if finished_elsewhere or same_training else imported.here
