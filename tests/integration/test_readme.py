@@ -90,4 +90,4 @@ def test_every_other_command_runs(folder: Path) -> None:
     for row in rows:
         assert row.keys() >= {"variant", "device", "mode", "images_per_second", "ratio_to_plain"}
         assert row["ratio_to_plain"] == pytest.approx(row["images_per_second"] / rows[0]["images_per_second"])
-        assert 0 < row["fraction_of_ceiling"] < 3  # convolutions can beat a product that was measured beside others
+        assert 0 < row["fraction_of_ceiling"] < 1.2
