@@ -67,7 +67,7 @@ def commands_in(markdown: str) -> Iterator[str]:
 
 def test_the_commands_of_the_page_exist() -> None:
     commands = list(commands_in((ROOT / "docs" / "scaling.md").read_text()))
-    assert len(commands) == 3
+    assert len(commands) == 6
     for command in commands:
         require_options(command)
 
