@@ -55,9 +55,8 @@ def import_command(files: tuple[Path, ...]) -> None:
     """Copy the runs of FILEs that `pipeline export` wrote into the tracking store.
 
     Runs that are here already are brought up to date; those that were trained here are left alone, unless they were
-    finished elsewhere. Then `pipeline
-    report` shows them beside all others, and `pipeline run` and `pipeline train` go on with what is not finished, on
-    the same dataset.
+    finished elsewhere. Then `pipeline report` shows them beside all others, and `pipeline run` and `pipeline train` go
+    on with what is not finished, on the same dataset.
     """
     from pipeline.tracking import connect, ui_hint
     from pipeline.transfer import import_runs

@@ -198,7 +198,7 @@ def test_unknown_names_are_refused_with_what_there_is() -> None:
         load_experiment("../suites/demo")
 
 
-@pytest.mark.parametrize("suite", ["precision", "feature_spaces"])
+@pytest.mark.parametrize("suite", ["precision", "feature_spaces", "beginnings", "reports_tenth", "clipping"])
 def test_the_other_suites_are_valid(suite: str) -> None:
     assert load_suite(suite).cells
 
