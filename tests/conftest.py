@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -61,10 +61,14 @@ def environment() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def run_pipeline(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does, in a folder of its own."""
+def run_pipeline(
+    *arguments: str, cwd: Path, check: bool = True, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, in a folder of its own. variables: more for its environment."""
     with tempfile.TemporaryDirectory() as logs:
-        running = start_pipeline(*arguments, cwd=cwd, logs=Path(logs), environment=environment())
+        running = start_pipeline(
+            *arguments, cwd=cwd, logs=Path(logs), environment=environment() | dict(variables or {})
+        )
         status = running.wait()
         output, errors = running.output.read_text(), running.errors.read_text()
     if check:

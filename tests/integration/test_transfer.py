@@ -20,6 +20,7 @@ from pipeline.tracking.copies import ORIGIN
 from pipeline.transfer import import_runs
 from pipeline.workspace import Workspace
 from tests.conftest import run_pipeline
+from tests.servers import mlflow_server
 
 SUITE = """
 title: A short suite
@@ -134,6 +135,15 @@ def test_the_same_bundle_again_changes_nothing(
     run_pipeline("export", "copy.zip", "--no-checkpoints", cwd=fresh)
     assert run_pipeline("import", str(fresh / "copy.zip"), cwd=origin).stdout.endswith("\n")
     assert len(runs_of(store_of(origin, monkeypatch))) == 3
+
+
+@pytest.mark.slow
+def test_over_a_server_and_back_it_is_the_same_file(origin: Path, tmp_path: Path) -> None:
+    with mlflow_server(f"sqlite:///{tmp_path / 'server.db'}", tmp_path / "server") as server:
+        run_pipeline("import", str(origin / "all.zip"), cwd=tmp_path, variables=server.client_variables)
+        run_pipeline("export", "back.zip", cwd=tmp_path, variables=server.client_variables)
+    assert not (tmp_path / "mlflow.db").exists()
+    assert (tmp_path / "back.zip").read_bytes() == (origin / "all.zip").read_bytes()
 
 
 def test_what_was_measured_since_is_added(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
