@@ -137,7 +137,6 @@ def test_the_same_bundle_again_changes_nothing(
     assert len(runs_of(store_of(origin, monkeypatch))) == 3
 
 
-@pytest.mark.slow
 def test_over_a_server_and_back_it_is_the_same_file(origin: Path, tmp_path: Path) -> None:
     with mlflow_server(f"sqlite:///{tmp_path / 'server.db'}", tmp_path / "server") as server:
         run_pipeline("import", str(origin / "all.zip"), cwd=tmp_path, variables=server.client_variables)
