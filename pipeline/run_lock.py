@@ -1,10 +1,10 @@
-"""One process at a time trains a run: a lock in the folder of its checkpoints, which says who holds it."""
+"""One process at a time begins a training, and one trains a run: locks among the checkpoints."""
 
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -16,8 +16,22 @@ from pipeline.tracking import Run
 
 
 @contextmanager
+def beginning(checkpoints: Path, fingerprint: str) -> Iterator[None]:
+    """Let no other process look for a training of this fingerprint before this one holds its run, or leaves it.
+
+    A new run is in the tracking store before its checkpoints can be locked: another process would take it in between.
+    Where no file can be written there is nothing to protect: what trains says so.
+    """
+    with ExitStack() as held:
+        with suppress(OSError):
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(checkpoints / f".{fingerprint[:12]}.lock"))
+        yield
+
+
+@contextmanager
 def in_use(directory: Path, run: Run | None) -> Iterator[None]:
-    """Hold the lock of a run's checkpoints; it is free again when the process ends, however it ends.
+    """Hold the lock of a run's checkpoints, which says who holds it; it is free when the process ends, however it ends.
 
     Raises UserError that names the process that holds it.
     """

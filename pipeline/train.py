@@ -27,7 +27,7 @@ from pipeline.prepare import prepare
 from pipeline.publish import BEST_STEP, Training, costs, publish
 from pipeline.reporting.run_page import run_page
 from pipeline.resuming import PLACE, find_earlier, place_of, resumable
-from pipeline.run_lock import in_use
+from pipeline.run_lock import beginning, in_use
 from pipeline.selection import Selection, evaluation_of, selection_steps
 from pipeline.sharing.checkpoints import SharedCheckpoints, Sharing, fetch
 from pipeline.signals import graceful_stop
@@ -87,12 +87,13 @@ def train(
     dataset = find_dataset(data, workspace)
     plan = Plan(base, config, dataset, seed, torch_device, overrides, own_code_hash())
 
-    earlier = find_earlier(store, plan.fingerprint)
-    if (done := _done(earlier, selection)) is not None:
-        return done
-    resume = resumable(earlier, store, workspace, sharing)
     with ExitStack() as held:
-        run, checkpoints = _open(held, plan, store, workspace, earlier if resume else None, sharing)
+        with beginning(workspace.checkpoints, plan.fingerprint):
+            earlier = find_earlier(store, plan.fingerprint)
+            if (done := _done(earlier, selection)) is not None:
+                return done
+            resume = resumable(earlier, store, workspace, sharing)
+            run, checkpoints = _open(held, plan, store, workspace, earlier if resume else None, sharing)
         asked = held.enter_context(graceful_stop())
         held.enter_context(device_errors(torch_device, KEPT.format(precision=config.precision)))
         _log_inputs(run, store, config, dataset)
@@ -147,7 +148,7 @@ def _open(
     held: ExitStack, plan: Plan, store: Store, workspace: Workspace, earlier: Run | None, sharing: Sharing | None
 ) -> tuple[RunWriter, Checkpoints]:
     """Open a new run, or the one to go on with, and lock its checkpoints; of the whole until `held` is closed."""
-    if earlier is not None:  # before the run is opened: another process may have been quicker
+    if earlier is not None:  # before the run is opened: an export may hold it
         held.enter_context(in_use(workspace.checkpoints / earlier.run_id, earlier))
         if sharing is not None:
             fetch(store, earlier, workspace.checkpoints / earlier.run_id)
