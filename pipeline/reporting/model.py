@@ -23,7 +23,9 @@ from pipeline.reporting.tables import DIVERSITY, Row, Table, build_tables
 from pipeline.tracking import Store
 
 CURVES = "curve/"
-DENSE = ("train/loss_discriminator", "train/loss_generator", "health/saturation", "health/generator_gradient")
+SATURATION = "health/saturation"
+DENSE = ("train/loss_discriminator", "train/loss_generator", SATURATION, "health/generator_gradient")
+NEVER_SATURATED = ("wasserstein",)  # losses whose critic always has something to learn: its curve would say nothing
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def _with_curves(configurations: Sequence[Configuration], store: Store) -> list[
                     curves={
                         name: Curve(curve[:, 0], curve[:, 1])
                         for name, curve in sorted(points.get(training.run.run_id, {}).items())
+                        if not (name == SATURATION and each.config.get("loss") in NEVER_SATURATED)
                     },
                 )
                 for training in each.trainings

@@ -25,6 +25,7 @@ from gan.errors import UserError
 from pipeline.identity import config_hash_of
 from pipeline.images import grid
 from pipeline.report import Written, compare, report
+from pipeline.reporting.model import build_report
 from pipeline.tracking import CONFIG, EVALUATION, INTERPOLATION_FILE, SAMPLES_FILE, RunWriter, Stage, Store, connect
 from pipeline.tracking.runs import end_active_run
 
@@ -433,6 +434,20 @@ def test_a_folder_that_cannot_be_written(library: Library, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/report: cannot be written: Not a directory"):
         report(store=library.store, directory=tmp_path / "file" / "report")
+
+
+def test_only_losses_that_can_saturate_have_a_curve_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    made = Library(connect())
+    made.train("dcgan-s0", lite(10.0, 0.010), curve=[80.0, 10.0], changed={"loss": "bce"})
+    made.train("wgan-s0", lite(20.0, 0.010), curve=[90.0, 20.0], changed={"loss": "wasserstein"})
+    for run_id in made.ids.values():
+        made.store.writer(run_id).log_points([Metric("health/saturation", 0.0, 1, step) for step in (100, 1000)])
+    (group,) = build_report(made.store, (), ()).groups
+    curves = {label.split()[0]: runs[0].curves for label, runs in group.rows.items()}
+    assert "health/saturation" in curves["dcgan"]  # 0 throughout is a finding here
+    assert "health/saturation" not in curves["wgan"]
+    assert curves["wgan"].keys() == curves["dcgan"].keys() - {"health/saturation"}
 
 
 def test_an_empty_store_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
