@@ -106,7 +106,7 @@ def test_two_projects_begin_the_same_training_and_neither_takes_the_run_of_the_o
     started: list[Running] = []
 
     def begin(run_id: str) -> Running:
-        store = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_EXPERIMENT_ID": experiment, "MLFLOW_RUN_ID": run_id}
+        store = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_EXPERIMENT_NAME": "two", "MLFLOW_RUN_ID": run_id}
         started.append(start_pipeline(*TRAIN, cwd=tmp_path, logs=tmp_path / run_id, environment=environment() | store))
         return started[-1]
 
@@ -116,7 +116,7 @@ def test_two_projects_begin_the_same_training_and_neither_takes_the_run_of_the_o
             assert server.holds.wait(120), first.errors.read_text()
             calls = server.calls
             second = begin(run_ids[1])
-            while second.returncode is None and server.calls == calls:
+            while second.returncode is None and server.calls == calls:  # it asks for the experiment first
                 time.sleep(0.1)
             time.sleep(5)  # for what it would do with the run of the first
             server.goes_on.set()
