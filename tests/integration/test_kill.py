@@ -142,7 +142,9 @@ def test_a_run_whose_folder_was_never_made_is_gone_on_with(data: Path, tmp_path:
     (tmp_path / "data").symlink_to(data)
     running = start(die_before_the_folder, "dcgan", cwd=tmp_path, logs=tmp_path / "logs", environment=environment())
     assert running.wait() == -signal.SIGKILL
-    assert not any(path.is_dir() for path in (tmp_path / "checkpoints").iterdir())
+    (lock,) = (tmp_path / "checkpoints").iterdir()  # of those who begin this training; no folder
+    assert lock.suffix == ".lock"
+    assert lock.stat().st_size == 0
     finish(tmp_path, "dcgan")
 
     _, curves, _ = outcome(tmp_path)  # of the only training
