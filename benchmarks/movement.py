@@ -2,6 +2,8 @@
 
     python benchmarks/movement.py     # in the folder of a store, after `pipeline run SUITE`
 
+Runs that were imported without their generators, as published ones are, are named and left out.
+
 The movement of a layer is |W_now - W_start| / |W_start|, in Frobenius norms; a row shows the layers that moved least
 and most. A row of plain SGD has two columns more: the length of its way (learning rate x sum of the gradients' norms /
 |W_start|) of the layer that went furthest, which no movement exceeds; and that at the variant's full length, if the
@@ -10,6 +12,7 @@ gradients stay as they were. Where even this is far below 1, the training ends n
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import click
 import numpy as np
@@ -23,6 +26,7 @@ from gan.health import layer_names
 from gan.optimizers import SGD
 from gan.sampling import TrainedGenerator
 from gan.state import build
+from pipeline.publish import GENERATOR
 from pipeline.sample import load_trained
 from pipeline.tracking import Run, Stage, Store, connect
 from pipeline.tracking.histories import Points
@@ -42,14 +46,22 @@ def main() -> None:
 
 
 def finished(store: Store) -> list[Run]:
-    """Return the trainings that have a generator.
+    """Return the trainings that have a generator, and name those that have none.
 
-    Raises UserError where there is none.
+    Raises UserError where all have none.
     """
-    runs = [run for run in store.find({"stage": Stage.TRAIN}) if run.status == "FINISHED"]
-    if not runs:
-        raise UserError(f"{store.uri} has no finished training. Run `pipeline run SUITE` first.")
-    return sorted(runs, key=lambda run: run.name)
+    runs = sorted(store.find({"stage": Stage.TRAIN}), key=lambda run: run.name)
+    ended = [run for run in runs if run.status == "FINISHED"]
+    kept = [run for run in ended if GENERATOR in store.artifacts(run, PurePosixPath(GENERATOR).parent.as_posix())]
+    for run in ended:
+        if run not in kept:
+            click.echo(f"{run.name} {run.tags['overrides']}".rstrip() + f": no {GENERATOR}, left out", err=True)
+    if not kept:
+        raise UserError(
+            f"{store.uri} has no finished training with its generator. Run `pipeline run SUITE` first; published runs "
+            "were exported without theirs."
+        )
+    return kept
 
 
 def row_of(run: Run, store: Store) -> dict[str, str | int | float]:

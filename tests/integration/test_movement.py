@@ -75,3 +75,23 @@ def test_an_empty_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     with pytest.raises(UserError, match="has no finished training"):
         movement.finished(connect())
+
+
+def test_published_runs_are_named_and_left_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_pipeline("export", str(tmp_path / "runs.zip"), "--publish", cwd=folder)
+    run_pipeline("import", str(tmp_path / "runs.zip"), cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(UserError, match="with its generator"):
+        movement.finished(connect())
+    run_pipeline("prepare", "--num-images", "16", "--name", "tiny", cwd=tmp_path)
+    own = ("--evaluate-every", "0", "--set", "batch_size=4", "--set", "max_steps=2")
+    run_pipeline("train", "--variant", "dcgan", "--data", "tiny", *own, cwd=tmp_path)
+    capsys.readouterr()
+    (run,) = movement.finished(connect())
+    assert "max_steps=2" in run.tags["overrides"]
+    left_out = capsys.readouterr().err
+    assert left_out.count("no generator/last.pt, left out") == 4
+    assert "dcgan-s0 batch_size=4 max_steps=1:" in left_out
