@@ -12,7 +12,6 @@ gradients stay as they were. Where even this is far below 1, the training ends n
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 import click
 import numpy as np
@@ -50,12 +49,14 @@ def finished(store: Store) -> list[Run]:
 
     Raises UserError where all have none.
     """
-    runs = sorted(store.find({"stage": Stage.TRAIN}), key=lambda run: run.name)
-    ended = [run for run in runs if run.status == "FINISHED"]
-    kept = [run for run in ended if GENERATOR in store.artifacts(run, PurePosixPath(GENERATOR).parent.as_posix())]
-    for run in ended:
-        if run not in kept:
-            click.echo(f"{run.name} {run.tags['overrides']}".rstrip() + f": no {GENERATOR}, left out", err=True)
+    kept = []
+    for run in sorted(store.find({"stage": Stage.TRAIN}), key=lambda run: run.name):
+        if run.status != "FINISHED":
+            continue
+        if GENERATOR in store.all_artifacts(run):
+            kept.append(run)
+        else:
+            click.echo(f"{label(run)}: no {GENERATOR}, left out", err=True)
     if not kept:
         raise UserError(
             f"{store.uri} has no finished training with its generator. Run `pipeline run SUITE` first; published runs "
@@ -64,13 +65,18 @@ def finished(store: Store) -> list[Run]:
     return kept
 
 
+def label(run: Run) -> str:
+    """Return a run's name with what differs from its variant."""
+    return f"{run.name} {run.tags['overrides']}".rstrip()
+
+
 def row_of(run: Run, store: Store) -> dict[str, str | int | float]:
     """Return a line of the table."""
     trained = load_trained(run, store, CPU)
     start = build(trained.config, int(run.tags["seed"]), CPU).generator
     moved = movements(start, trained.network)
     row: dict[str, str | int | float] = {
-        "run": f"{run.name} {run.tags['overrides']}".rstrip(),
+        "run": label(run),
         "generator updates": trained.step // trained.config.discriminator_steps,
         "least moved": f"{min(moved.values()):.2g}",
         "most moved": f"{max(moved.values()):.2g}",
