@@ -97,12 +97,13 @@ def movements(start: nn.Module, now: nn.Module) -> dict[str, float]:
 def ways(start: nn.Module, trained: TrainedGenerator, curves: Mapping[str, Points]) -> dict[str, float]:
     """Return learning rate x sum of the gradients' norms / |W_start| by layer.
 
-    curves: of the layers' gradient norms, each point the mean over the generator's updates since the point before.
+    curves: of the layers' gradient norms, each point the mean over the generator's updates since the point before; none
+    where the training ended before its generator's first update.
     """
     every, lr = trained.config.discriminator_steps, trained.config.optimizer.lr
     lengths = {}
     for name, before, _ in pairs(start, trained.network):
-        points = curves[f"gradient_norm/generator/{name}"]
+        points = curves.get(f"gradient_norm/generator/{name}", np.empty((0, 2)))
         updates = np.diff(points[:, 0] // every, prepend=0)
         lengths[name] = lr * float(updates @ points[:, 1]) / float(before.norm())
     return lengths

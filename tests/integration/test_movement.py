@@ -88,10 +88,12 @@ def test_published_runs_are_named_and_left_out(
         movement.finished(connect())
     run_pipeline("prepare", "--num-images", "16", "--name", "tiny", cwd=tmp_path)
     own = ("--evaluate-every", "0", "--set", "batch_size=4", "--set", "max_steps=2")
-    run_pipeline("train", "--variant", "dcgan", "--data", "tiny", *own, cwd=tmp_path)
+    run_pipeline("train", "--variant", "wgan_sgd", "--data", "tiny", *own, cwd=tmp_path)
     capsys.readouterr()
     (run,) = movement.finished(connect())
     assert "max_steps=2" in run.tags["overrides"]
     left_out = capsys.readouterr().err
     assert left_out.count("no generator/last.pt, left out") == 4
     assert "dcgan-s0 batch_size=4 max_steps=1:" in left_out
+    row = movement.row_of(run, connect())  # two steps: no update of the generator yet
+    assert [row[name] for name in ("generator updates", "most moved", "way of plain SGD")] == [0, "0", "0"]
