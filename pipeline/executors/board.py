@@ -64,7 +64,10 @@ class Entry:
 
 
 class Board:
-    """The state of all cells, fed from any thread. clock: seconds, monotonic."""
+    """The state of all cells, fed from any thread. clock: seconds, monotonic.
+
+    News of a cell may come late; of one that has ended they are dropped.
+    """
 
     def __init__(self, cells: Sequence[Cell], clock: Callable[[], float] = time.monotonic) -> None:
         self.entries = {cell.name: Entry(cell) for cell in cells}
@@ -75,6 +78,8 @@ class Board:
         """Note that a cell runs, on a node or in a process."""
         with self._lock:
             entry = self.entries[name]
+            if entry.state in (DONE, FAILED):
+                return
             entry.state, entry.where, entry.began = RUNNING, where, self.clock()
             entry.doing, entry.done, entry.total = "", 0.0, 0.0
             entry.attempts += 1
@@ -83,7 +88,9 @@ class Board:
     def tell(self, name: str, doing: str, done: float, total: float) -> None:
         """Note how far a cell is."""
         with self._lock:
-            self.entries[name].tell(doing, done, total)
+            entry = self.entries[name]
+            if entry.state not in (DONE, FAILED):
+                entry.tell(doing, done, total)
 
     def end(self, name: str, outcome: Outcome) -> None:
         """Note how a cell ended."""

@@ -49,9 +49,10 @@ def ray_cluster(execution: Execution, *, device: str, store: Store, workspace: W
     try:
         _require_reach(ray, store)
         remote = _remote(ray, execution, device)
-        mailbox = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox).remote()
+        mailboxes = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox)
 
         def run(cells: Sequence[Cell], board: Board) -> Mapping[str, Outcome]:
+            mailbox = mailboxes.remote()  # of these cells alone: what comes after their end is for no other board
             tasks = _Tasks(ray, remote, mailbox, _job(cells, execution, store, workspace), board, execution)
             with graceful_stop() as asked:
                 outcomes = tasks.run(cells, asked)

@@ -77,6 +77,23 @@ def test_states_are_counted_and_failures_stay_in_sight(clock: Clock) -> None:
     assert board.entries["b"].attempts == 2
 
 
+@pytest.mark.parametrize(
+    ("outcome", "counted"), [(Outcome(FINISHED), "1/2 done, 1"), (Outcome(FAILED), "0/2 done, 1 f")]
+)
+def test_news_after_the_end_do_not_bring_a_cell_back(clock: Clock, outcome: Outcome, counted: str) -> None:
+    board = Board([cell("a"), cell("b")], clock)
+    board.start("b", "node 1")
+    board.tell("b", "wgan", 100, 1000)
+    clock.now = 10.0
+    board.end("a", outcome)  # of a cluster the result may come before what the cell said of itself
+    remaining = board.remaining_seconds()
+    board.start("a", "node 2")
+    board.tell("a", "wgan", 0, 1000)
+    assert board.summary().startswith(counted)
+    assert board.remaining_seconds() == remaining
+    assert "node 2" not in shown(board)
+
+
 def test_a_name_is_text_and_no_markup(clock: Clock) -> None:
     board = Board([cell("[red]a[/red] [/nothing]")], clock)
     board.start("[red]a[/red] [/nothing]", "[b]x")
