@@ -1,7 +1,7 @@
 """The pictures of a report: samples out of the tracking store, and figures of its curves."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -51,11 +51,10 @@ def illustrate(report: Report, store: Store, *, training_images: bool) -> Illust
     """
     shown = [each for each in report.results.configurations if any(t.is_finished for t in each.trainings)]
     rows = {report.labels.of(each): _finished(each)[:MOST_SEEDS] for each in shown[:MOST_ROWS]}
-    first = {label: trainings[0] for label, trainings in rows.items()}
     with ThreadPoolExecutor(2) as pool:  # decoding and encoding of pictures go on while figures are drawn
-        evolution = [pool.submit(_evolution, label, run, store) for label, run in first.items()]
+        evolution = [pool.submit(_evolution, label, trainings, store) for label, trainings in rows.items()]
         latents = pool.submit(_same_latents, rows, store)
-        ways = pool.submit(_interpolations, first, store)
+        ways = pool.submit(_interpolations, rows, store)
         closest = {table.name: pool.submit(_closest, table, store) for table in report.tables if training_images}
         figures = _draw(report.groups)
     return Illustrations(
@@ -84,6 +83,10 @@ def _cells(store: Store, run: Run, path: str, columns: int) -> pictures.Pixels |
         return None
 
 
+def _present(found: Iterable[pictures.Pixels | None]) -> Iterator[pictures.Pixels]:
+    return (images for images in found if images is not None)
+
+
 def _same_latents(rows: Mapping[str, Sequence[Training]], store: Store) -> list[Picture]:
     found = {
         label: {
@@ -97,21 +100,33 @@ def _same_latents(rows: Mapping[str, Sequence[Training]], store: Store) -> list[
     return _picture("same-latents", "What each run makes of the same latents", pictures.same_latents(kept))
 
 
-def _interpolations(first: Mapping[str, Training], store: Store) -> list[Picture]:
-    found = {label: _cells(store, each.run, INTERPOLATION_FILE, PATH_LENGTH) for label, each in first.items()}
+def _interpolations(rows: Mapping[str, Sequence[Training]], store: Store) -> list[Picture]:
+    """Show ways from one latent to another, of the first seed of each row that has them: imported ones may not."""
+    found = {
+        label: next(_present(_cells(store, each.run, INTERPOLATION_FILE, PATH_LENGTH) for each in trainings), None)
+        for label, trainings in rows.items()
+    }
     kept = {label: images for label, images in found.items() if images is not None}
-    title = "Ways from one latent to another, first seed of each row"
+    title = "Ways from one latent to another, one seed of each row"
     return _picture("interpolations", title, pictures.interpolations(kept, PATH_LENGTH))
 
 
-def _evolution(label: str, training: Training, store: Store) -> list[Picture]:
-    """Show the images of the fixed latents at a few steps."""
-    paths = {int(m.group(1)): m.string for p in store.artifacts(training.run, "images") if (m := SERIES.fullmatch(p))}
+def _evolution(label: str, trainings: Sequence[Training], store: Store) -> list[Picture]:
+    """Show the images of the fixed latents at a few steps, of the first seed that has them."""
+    for training in trainings:
+        images = pictures.evolution(_grids(training.run, store))
+        if images is not None:
+            title = f"{label}, seed {training.seed}: the same latents during training"
+            return _picture(f"evolution-{training.run.run_id[:8]}", title, images)
+    return []
+
+
+def _grids(run: Run, store: Store) -> dict[int, pictures.Pixels]:
+    """Return the images of the fixed latents by step, at a few steps spread over a training."""
+    paths = {int(m.group(1)): m.string for p in store.artifacts(run, "images") if (m := SERIES.fullmatch(p))}
     steps = pictures.spread(paths, 8) if paths else []
-    found = {step: _cells(store, training.run, paths[step], COLUMNS) for step in steps}
-    images = pictures.evolution({step: each for step, each in found.items() if each is not None})
-    title = f"{label}, seed {training.seed}: the same latents during training"
-    return _picture(f"evolution-{training.run.run_id[:8]}", title, images)
+    found = {step: _cells(store, run, paths[step], COLUMNS) for step in steps}
+    return {step: images for step, images in found.items() if images is not None}
 
 
 def _closest(table: Table, store: Store) -> list[Picture]:

@@ -65,6 +65,7 @@ class Library:
         changed: Mapping[str, object] | None = None,
         label: str | None = None,
         curve: Sequence[float] = (),
+        published: bool = False,
         **tags: str,
     ) -> None:
         variant, _, seed = name.removesuffix("-again").rpartition("-s")
@@ -82,7 +83,7 @@ class Library:
             if status == "FINISHED":
                 run.log_values(COSTS | {"time/train_seconds": seconds, "health/diversity": 0.5})
                 self.log_curves(run, curve, seconds)
-                self.log_pictures(run)
+                self.log_pictures(run, published)
             run.set_tags(result("lite", LITE, small) | result("inception", INCEPTION, large))
             if status in ("FAILED", "KILLED"):
                 end_active_run(status)
@@ -98,11 +99,16 @@ class Library:
         points += [("train/loss_discriminator", step, 1 / step) for step in (100, 1000)]
         run.log_points([Metric(name, value, 1, step) for name, step, value in points])
 
-    def log_pictures(self, run: RunWriter) -> None:
-        """Store pictures such as the train and evaluate stages do, in a colour of the run's own."""
+    def log_pictures(self, run: RunWriter, published: bool) -> None:
+        """Store pictures such as the train and evaluate stages do, in a colour of the run's own.
+
+        published: such as a run brings that was exported for a repository.
+        """
         colour = 10 * len(self.ids)
         images = torch.full((80, 3, 8, 8), colour, dtype=torch.uint8)
         run.log_image(grid(images[:64]), SAMPLES_FILE)
+        if published:
+            return
         run.log_image(grid(images, columns=10), INTERPOLATION_FILE)
         for step in (0, 1000):
             run.log_image_of_series(grid(images[:64]), f"samples~fixed_z+step+{step}+timestamp+1+u")
@@ -271,6 +277,22 @@ def test_pictures_show_all_rows_and_are_there(library: Library, made: Written) -
     assert [strips[0], *(b for a, b in pairwise(strips) if a != b)] == colours  # by row, then by seed: 2 before 10
     assert f"evolution-{library.ids['dcgan-s0'][:8]}.png" in text
     assert f"closest-aaaa1111-{library.ids['wgan-s2'][:8]}.png" in text
+
+
+def test_a_row_whose_first_seed_came_without_pictures_shows_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    library = Library(connect())
+    library.train("dcgan-s0", lite(10.0, 0.010), published=True)
+    library.train("dcgan-s1", lite(12.0, 0.012))
+    library.train("wgan-s0", lite(20.0, 0.010), published=True)
+    made = report(store=library.store, directory=tmp_path / "report")
+    files = {path.name for path in (made.directory / "images").iterdir()}
+    assert {name for name in files if name.startswith("evolution-")} == {f"evolution-{library.ids['dcgan-s1'][:8]}.png"}
+    assert "dcgan, seed 1: the same latents during training" in made.markdown.read_text(encoding="utf-8")
+    ways = np.asarray(Image.open(made.directory / "images" / "interpolations.png"))
+    assert {20} == set(np.unique(ways[:, -12, 0])) & {10, 20, 30}
 
 
 def test_without_training_images_no_picture_shows_any(library: Library, tmp_path: Path) -> None:
