@@ -78,7 +78,8 @@ def test_states_are_counted_and_failures_stay_in_sight(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "counted"), [(Outcome(FINISHED), "1/2 done, 1"), (Outcome(FAILED), "0/2 done, 1 f")]
+    ("outcome", "counted"),
+    [(Outcome(FINISHED), "1/2 done, 1 running"), (Outcome(FAILED), "0/2 done, 1 failed, 1 running")],
 )
 def test_news_after_the_end_do_not_bring_a_cell_back(clock: Clock, outcome: Outcome, counted: str) -> None:
     board = Board([cell("a"), cell("b")], clock)
