@@ -49,10 +49,9 @@ def ray_cluster(execution: Execution, *, device: str, store: Store, workspace: W
     try:
         _require_reach(ray, store)
         remote = _remote(ray, execution, device)
-        mailboxes = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox)
+        mailbox = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox).remote()
 
         def run(cells: Sequence[Cell], board: Board) -> Mapping[str, Outcome]:
-            mailbox = mailboxes.remote()  # of these cells alone: what comes after their end is for no other board
             tasks = _Tasks(ray, remote, mailbox, _job(cells, execution, store, workspace), board, execution)
             with graceful_stop() as asked:
                 outcomes = tasks.run(cells, asked)
@@ -116,6 +115,8 @@ class _Tasks:
         except self.ray.exceptions.RayError:  # its node died too: it is begun again on another one, empty
             return
         for name, kind, content in messages:
+            if name not in self.numbers:  # of cells that were run before these, and late: their board is gone
+                continue
             (self.board.start if kind == "start" else self.board.tell)(name, *content)
 
     def _result(self, task: Any, attempt: _Attempt) -> Outcome:
