@@ -106,7 +106,10 @@ class Board:
     def requeue(self, name: str, why: str) -> None:
         """Note that a cell has to begin again elsewhere."""
         with self._lock:
-            self.entries[name].state = WAITING
+            entry = self.entries[name]
+            if entry.state == WAITING:  # that it had begun was never heard: lost with its node
+                entry.attempts += 1
+            entry.state = WAITING
         log.warning("%s: %s; it goes on elsewhere.", name, why.rstrip("."))
 
     def count(self, state: str) -> int:

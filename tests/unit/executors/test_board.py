@@ -75,6 +75,9 @@ def test_states_are_counted_and_failures_stay_in_sight(clock: Clock) -> None:
     assert board.summary().startswith("0/4 done, 1 failed, 0 running")
     board.start("b", "worker 2")
     assert board.entries["b"].attempts == 2
+    board.requeue("c", "its node died, with what it had said")
+    board.start("c", "worker 2")
+    assert board.entries["c"].attempts == 2
 
 
 @pytest.mark.parametrize(
