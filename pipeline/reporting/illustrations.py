@@ -1,7 +1,7 @@
 """The pictures of a report: samples out of the tracking store, and figures of its curves."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -83,10 +83,6 @@ def _cells(store: Store, run: Run, path: str, columns: int) -> pictures.Pixels |
         return None
 
 
-def _present(found: Iterable[pictures.Pixels | None]) -> Iterator[pictures.Pixels]:
-    return (images for images in found if images is not None)
-
-
 def _same_latents(rows: Mapping[str, Sequence[Training]], store: Store) -> list[Picture]:
     found = {
         label: {
@@ -102,11 +98,12 @@ def _same_latents(rows: Mapping[str, Sequence[Training]], store: Store) -> list[
 
 def _interpolations(rows: Mapping[str, Sequence[Training]], store: Store) -> list[Picture]:
     """Show ways from one latent to another, of the first seed of each row that has them: imported ones may not."""
-    found = {
-        label: next(_present(_cells(store, each.run, INTERPOLATION_FILE, PATH_LENGTH) for each in trainings), None)
-        for label, trainings in rows.items()
-    }
-    kept = {label: images for label, images in found.items() if images is not None}
+    kept = {}
+    for label, trainings in rows.items():
+        found = (_cells(store, each.run, INTERPOLATION_FILE, PATH_LENGTH) for each in trainings)
+        images = next((each for each in found if each is not None), None)
+        if images is not None:
+            kept[label] = images
     title = "Ways from one latent to another, one seed of each row"
     return _picture("interpolations", title, pictures.interpolations(kept, PATH_LENGTH))
 
