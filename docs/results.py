@@ -1,4 +1,4 @@
-"""Put the published results of a suite on the README's first screen: its first table and two pictures.
+"""Put the published results of a suite on the README's first screen: its tables and two pictures.
 
 python docs/results.py SUITE           # rewrites what stands between the two marks
 python docs/results.py SUITE --check   # fails where that would change something
@@ -6,6 +6,7 @@ python docs/results.py SUITE --check   # fails where that would change something
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,6 +14,11 @@ import click
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: begin", "<!-- results: end -->"
 LEFT_OUT = ("diversity ↑", "seconds", "device", "parameters G / D")  # of the columns: they are in the report
+NOT_FID = (
+    "None of these distances is FID, which takes the last layer of Inception: compare them within a table, and with "
+    "nothing published."
+)
+SAID_ONCE = ("health", "updates G / D", "images seen")  # of the trainings: in the first table alone
 
 
 @click.command(help=__doc__)
@@ -50,19 +56,20 @@ def block(suite: str, root: Path) -> str:
     missing = [paragraph.strip() for paragraph in about if paragraph.startswith("Not finished")]
     lines = [f"{BEGIN} (made by `python docs/results.py {suite}`) -->", suite_of, *missing]
     measured = [section.split("\n\n")[:3] for section in sections if "(protocol `" in section.splitlines()[0]]
-    for title, grid, words in measured[:1]:
-        lines += [f"**{title}**", table(grid), most_important(words)]
-    others = f", with {len(measured) - 1} more protocol" if len(measured) > 1 else ""
-    plural = "s" if len(measured) > 2 else ""
+    tables = [
+        f"**{title}**\n\n{table(grid, LEFT_OUT + SAID_ONCE * (number > 0))}\n\n{most_important(words)}"
+        for number, (title, grid, words) in enumerate(measured)
+    ]
     link = f"[{folder.as_posix()}]({folder.as_posix()}/report.md)"
-    lines += [pictures(root, folder), f"All of it{others}{plural}: {link}.", END]
+    warning = [NOT_FID] if tables and not any("| FID last" in each for each in tables) else []
+    lines += [*tables[:1], pictures(root, folder), *tables[1:], *warning, f"All of it: {link}.", END]
     return "\n\n".join(lines)
 
 
-def table(grid: str) -> str:
-    """Return a table of the report without padding and without LEFT_OUT."""
+def table(grid: str, left_out: Sequence[str]) -> str:
+    """Return a table of the report without padding and without some columns."""
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in grid.splitlines()]
-    kept = [i for i, name in enumerate(rows[0]) if name not in LEFT_OUT]
+    kept = [i for i, name in enumerate(rows[0]) if name not in left_out]
     rows[1] = ["---"] * len(rows[0])
     return "\n".join(f"| {' | '.join(row[i] for i in kept)} |" for row in rows)
 

@@ -89,7 +89,11 @@ def test_published_again_is_the_same(folder: Path) -> None:
     assert before == {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
 
 
-def test_the_readme_shows_the_first_table_and_two_pictures(folder: Path) -> None:
+def test_the_readme_shows_the_tables_and_two_pictures(folder: Path) -> None:
+    run_pipeline("report", "--suite", "short.yaml", "--publish", cwd=folder)
+    results = json.loads((folder / "experiments" / "results" / "short" / "results.json").read_text())
+    measured = next(run["run_id"] for run in results["runs"] if run["row"].startswith("dcgan"))
+    run_pipeline("evaluate", "--run", measured, "--num-samples", "9", cwd=folder)
     run_pipeline("report", "--suite", "short.yaml", "--publish", cwd=folder)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     made = with_results(readme, "short", folder)
@@ -103,6 +107,11 @@ def test_the_readme_shows_the_first_table_and_two_pictures(folder: Path) -> None
     rows = [line for line in shown.splitlines() if line.startswith("| ")]
     assert sorted(row.split(" ")[1] for row in rows[2:5]) == ["dcgan", "real", "wgan"]
     assert "device" not in rows[0]
+    (again,) = (number for number, row in enumerate(rows[1:], 1) if row.startswith("| variant"))
+    assert shown.count("(protocol `") == 2
+    assert "None of these distances is FID" in shown
+    assert [("FD last ↓" in rows[at], "images seen" in rows[at]) for at in (0, again)] == [(True, True), (True, False)]
+    assert shown.index(rows[0]) < shown.index("<img ") < shown.rindex(rows[again])
     for picture in ("images/same-latents.png", "images/curves-0-fd_efficientnet_lite0.png"):
         assert f"experiments/results/short/{picture}" in shown
         assert (folder / "experiments" / "results" / "short" / picture).exists()
