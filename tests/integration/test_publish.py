@@ -117,6 +117,15 @@ def test_the_readme_shows_the_tables_and_two_pictures(folder: Path) -> None:
         assert (folder / "experiments" / "results" / "short" / picture).exists()
 
 
+def test_the_readme_warns_only_where_no_distance_is_fid(tmp_path: Path) -> None:
+    published = ROOT / "experiments" / "results" / "reports_tenth" / "report.md"
+    report = tmp_path / "experiments" / "results" / "made" / "report.md"
+    report.parent.mkdir(parents=True)
+    for column, warns in (("FD last", True), ("FID last", False)):
+        report.write_text(published.read_text(encoding="utf-8").replace("FD last", column), encoding="utf-8")
+        assert ("None of these distances is FID" in block("made", tmp_path)) == warns
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
